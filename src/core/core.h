@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The room `core`: what every other room stands on. It knows nothing of images or virtual machines.
+ *
+ *   cleanup.h  ownership by scope          error.h  the error object, first failure to the user's line
+ *   mem.h      memory, arenas, buffers     hash.h   SHA3-224, SHA-256, CRC-32, hex
+ *   fs.h       files that appear whole     log.h    notes and progress, handed to whoever may print
+ */
+#ifndef GV_CORE_H
+#define GV_CORE_H
+
+#include "core/cleanup.h"
+#include "core/error.h"
+#include "core/fs.h"
+#include "core/hash.h"
+#include "core/log.h"
+#include "core/mem.h"
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The room `source`: where root file systems come from. It turns a reference to an image into one merged tree and one configuration,
+ * without unpacking and without root: layers are read into memory as names and attributes only, their data stays where it is (an offset
+ * in an uncompressed archive) or goes to an unnamed scratch file. See merge.c for the rules of layers.
+ */
+#ifndef GV_SOURCE_H
+#define GV_SOURCE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/core.h"
+#include "image/image.h"
+
+struct source_options {
+    const char *platform; /* "os/arch[/variant]"; NULL = linux/amd64 */
+    uint64_t
+        max_bytes; /* limit for everything unpacked (files, archives); 0 = the default: 64 GiB, and what looks like a bomb is refused */
+    uint64_t max_entries; /* limit for tar entries over all layers; 0 = 10 million */
+    int jobs;             /* threads; 0 = as many as there are CPUs */
+    const struct gv_log *log;
+    const struct gv_progress *progress;
+};
+
+struct source_image {
+    struct image_tree *tree;
+    struct image_config config;
+    struct image_tree_totals totals;
+    char *name;         /* the name by which the image was chosen in its archive, NULL if it has none */
+    char *architecture; /* as the configuration says, "amd64" */
+    char *os;
+    uint64_t archive_bytes; /* size of the input */
+    uint64_t layer_bytes;   /* bytes of all layers, uncompressed: what Docker reports as the image's size, roughly */
+    uint32_t layers;
+};
+
+void source_image_clear(struct source_image *s);
+static inline void gv_cleanup_source_image_fn(struct source_image *s)
+{
+    source_image_clear(s);
+}
+
+/*
+ * Loads `reference`, one of
+ *     docker-archive:FILE[:NAME[:TAG]]   what `docker save` writes (plain or compressed as a whole)
+ *     oci:DIR[:REF]                      an OCI image layout
+ *     oci-archive:FILE[:REF]             a tar of one
+ *     FILE                               any of the above, recognised by its content
+ * *out must be zero-initialised; on success it is the caller's to clear.
+ */
+int source_load(struct source_image *out, const char *reference, const struct source_options *options, struct gv_error *err);
+
+/* Whether the file at path looks like something source_load reads (a tar, a compressed file, or an OCI layout directory), by its first bytes. */
+bool source_recognises(const char *path);
+
+/* A text that changes when the content behind the reference may have changed (device, inode, size, mtime of the file or index), for use as a key
+ * of a cache of conversions. The caller frees it. */
+int source_fingerprint(const char *reference, char **out, struct gv_error *err);
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The room `vm`: one virtual machine. It probes accelerators, builds QEMU's arguments, starts QEMU under a guardian, speaks QMP and the
+ * agent's protocol, and says what happens by callbacks on the caller's libuv loop. It knows nothing of ExeUnits or command lines.
+ *
+ * The processes. vm_start() forks a guardian, which starts QEMU. Each one's end ends the others within a second: QEMU and the guardian die
+ * with their parent (PR_SET_PDEATHSIG and an inherited pipe), the guardian outlives the supervisor just long enough to kill QEMU and to
+ * remove `remove_at_end`. QEMU gets its sockets as descriptors; nothing of a VM has a name in the file system but that directory.
+ *
+ * The order of callbacks. ready once, or not at all; then those of processes; ended exactly once, last, after every process has got its
+ * exited or failed. All run inside the loop, never inside a call of this room. A callback may call anything here but vm_free inside
+ * callbacks other than ended.
+ *
+ * Everything that comes from the guest is hostile: lengths, ids, credit and order are checked, and a violation ends the VM with
+ * GV_E_PROTOCOL.
+ */
+#ifndef GV_VM_H
+#define GV_VM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "core/core.h"
+
+enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_KVM, VM_ACCEL_TCG };
+
+struct vm_volume {
+    const char *host_path;  /* an existing directory, shared by 9p */
+    const char *guest_path; /* where it is mounted; made if missing, resolved inside the image */
+    bool readonly;
+    bool give_to_user; /* the mounted directory is given to vm_config.user, so that the image's USER can write */
+};
+
+struct vm_config {
+    const char *const *images; /* paths of .gvmi (or bare squashfs) files, the first on top */
+    size_t image_count;
+    enum vm_accel accel;
+    unsigned cpus;        /* 0 = 1 */
+    uint64_t memory;      /* bytes; 0 = 256 MiB */
+    uint64_t root_size;   /* bytes of the writable layer in RAM; 0 = 128 MiB */
+    const char *hostname; /* NULL = "gvmkit" */
+    const char *user;     /* owner of volumes marked give_to_user, as Docker writes users; NULL = root */
+    const struct vm_volume *volumes;
+    size_t volume_count;
+    const char *remove_at_end; /* a directory to be removed with all in it when the VM is gone, even if the supervisor is killed; or NULL */
+    int console_fd;            /* -1, or where the guest's console goes (a copy is made) */
+    unsigned boot_timeout_ms;  /* until the agent answers; 0 = 30 s with KVM, 120 s with TCG */
+    const struct gv_log *log;
+};
+
+struct vm;
+
+struct vm_events {
+    void (*ready)(void *user, struct vm *vm); /* root and volumes are mounted, processes can run */
+    /* why->code is GV_OK after vm_shutdown() or vm_kill(); else what went wrong, with the last lines of the guest's console where they help. */
+    void (*ended)(void *user, struct vm *vm, const struct gv_error *why);
+};
+
+/* Starts a VM. The strings and arrays of config are not needed after return. On success *out lives until vm_free(), which may be called
+ * only after (or inside) ended. */
+int vm_start(struct vm **out, uv_loop_t *loop, const struct vm_config *config, const struct vm_events *events, void *user,
+             struct gv_error *err);
+void vm_free(struct vm *vm);
+
+/* Orderly end: processes get SIGTERM, after grace_ms SIGKILL, file systems are synced and unmounted, QEMU ends. If the guest does not follow
+ * within grace_ms + 2 s it is killed. `ended` follows. */
+void vm_shutdown(struct vm *vm, unsigned grace_ms);
+/* At once. `ended` follows. */
+void vm_kill(struct vm *vm);
+
+/* KVM or TCG, what it runs with. */
+enum vm_accel vm_accel_used(const struct vm *vm);
+/* QEMU's pid, for statistics and tests. */
+pid_t vm_qemu_pid(const struct vm *vm);
+
+/* ---- processes in the guest ------------------------------------------------------------------------------------------------------ */
+
+struct vm_process;
+
+struct vm_process_spec {
+    const char *const *argv;    /* NULL-terminated, argv[0] is looked up in the PATH of env when it has no slash */
+    const char *const *env;     /* NULL-terminated; HOME is added by the agent when it is missing, TERM too on a tty */
+    const char *cwd;            /* NULL = "/"; made when missing, as Docker does */
+    const char *user;           /* as Docker takes it; NULL = root */
+    const char *const *rlimits; /* NULL-terminated list of "nofile 1024 4096" (wire.h, KEY_RLIMIT); NULL = the defaults */
+    bool stdin_open;            /* false: /dev/null */
+    bool tty;
+    uint16_t rows, columns; /* of the tty; 0 = 24 x 80 */
+};
+
+struct vm_exit {
+    bool signalled;
+    bool dumped;
+    int status; /* exit code, or signal number */
+    uint64_t cpu_user_us, cpu_system_us, max_rss_kib;
+};
+
+struct vm_process_events {
+    void (*started)(void *user, struct vm_process *p); /* may be NULL */
+    /* It could not be started (err->code GV_E_GUEST and err->sys the guest's errno), or the VM ended before it did (GV_E_DIED). p is gone after it. */
+    void (*failed)(void *user, struct vm_process *p, const struct gv_error *err);
+    /* n bytes of stream 1 or 2. The guest may send more only after vm_process_consumed(). */
+    void (*output)(void *user, struct vm_process *p, int stream, const void *data, size_t n);
+    /* vm_process_write() takes bytes again after it had returned less than it was given. May be NULL without stdin. */
+    void (*writable)(void *user, struct vm_process *p);
+    /* Nobody reads stdin any more. May be NULL. */
+    void (*input_gone)(void *user, struct vm_process *p);
+    /* After the last output. p is gone after it. */
+    void (*exited)(void *user, struct vm_process *p, const struct vm_exit *e);
+};
+
+/* Asks the guest to start a process. Only after ready. On success started or failed follows. */
+int vm_process_start(struct vm_process **out, struct vm *vm, const struct vm_process_spec *spec, const struct vm_process_events *events,
+                     void *user, struct gv_error *err);
+/* Gives the guest credit for n more bytes of a stream: call it when the bytes have been passed on. */
+void vm_process_consumed(struct vm_process *p, int stream, size_t n);
+/* Sends up to n bytes to stdin; returns how many were taken (0 when there is no credit: wait for writable). */
+size_t vm_process_write(struct vm_process *p, const void *data, size_t n);
+/* End of stdin, after all that was written. */
+void vm_process_close_stdin(struct vm_process *p);
+void vm_process_resize(struct vm_process *p, uint16_t rows, uint16_t columns);
+/* Sends a signal to the process, or to its process group. Errors (it has ended just now) are ignored. */
+void vm_process_signal(struct vm_process *p, int signal, bool group);
+
+/* ---- the host -------------------------------------------------------------------------------------------------------------------- */
+
+struct vm_host_report {
+    char *qemu_path, *qemu_version; /* NULL when there is none; then qemu_problem says what to do */
+    char *kernel_path, *initramfs_path, *guest_problem;
+    bool kvm_exists, kvm_openable, kvm_boots;
+    char *kvm_problem; /* why not, and how to mend it; NULL when it boots */
+    char *qemu_problem;
+};
+
+/* Looks for everything a VM needs, and boots our kernel under KVM (deadline 10 s) unless the verdict for this host boot, QEMU and kernel is
+ * cached and fresh is false. Never fails: problems are in the report. */
+void vm_host_probe(struct vm_host_report *r, bool fresh, const struct gv_log *log);
+void vm_host_report_clear(struct vm_host_report *r);
+
+#endif
