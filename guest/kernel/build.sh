@@ -7,8 +7,8 @@
 #   build.sh --help
 #
 # How it works
-#   The result depends on gvmkit.config, this script, the kernel source package
-#   and the compiler.  A hash over the four names the directory
+#   The result depends on gvmkit.config, patches/, this script, the kernel source
+#   package and the compiler.  A hash over them names the directory
 #
 #       ${XDG_CACHE_HOME:-$HOME/.cache}/gvmkit/kernel/<hash>/
 #           vmlinux      stripped PVH kernel, what QEMU's -kernel takes
@@ -34,10 +34,11 @@ export LC_ALL=C
 
 readonly here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly fragment=$here/gvmkit.config
+readonly patches=("$here"/patches/*.patch)
 readonly tarball=${GVMKIT_KERNEL_SOURCE:-/usr/src/linux-source-6.1.tar.xz}
 readonly cc=${GVMKIT_KERNEL_CC:-gcc}
 readonly cache=${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/gvmkit/kernel
-readonly packages='linux-source-6.1 gcc make bc bison flex libelf-dev xz-utils'
+readonly packages='linux-source-6.1 gcc make bc bison flex libelf-dev patch xz-utils'
 
 say() { printf 'kernel: %s\n' "$*" >&2; }
 die() { printf 'kernel: %s\n' "$*" >&2; exit 1; }
@@ -53,7 +54,7 @@ source_version()
 require_tools()
 {
 	local tool missing=
-	for tool in "$cc" make bc bison flex ld objcopy strip tar xz flock; do
+	for tool in "$cc" make bc bison flex ld objcopy strip patch tar xz flock; do
 		command -v "$tool" >/dev/null || missing+=" $tool"
 	done
 	echo '#include <gelf.h>' | "$cc" -E -x c - >/dev/null 2>&1 || missing+=' gelf.h'
@@ -107,6 +108,12 @@ build()
 		--exclude='*/sound/*.[ch]' --exclude='*/tools/testing/*' --exclude='*/tools/perf/*' \
 		--exclude='*.rst' --exclude='*.dts' --exclude='*.dtsi' --exclude='*.yaml'
 
+	local p
+	for p in "${patches[@]}"; do
+		patch -s -p1 --fuzz=0 --no-backup-if-mismatch -d "$tree" <"$p" >&2 ||
+			die "$p does not apply to this kernel source"
+	done
+
 	say 'configuring'
 	kmake -s tinyconfig >&2
 	(cd "$tree" && env -i PATH="$PATH" LC_ALL=C \
@@ -159,7 +166,7 @@ hash=$({
 	echo
 	"$cc" --version | head -n 1
 	ld --version | head -n 1
-	cat "$fragment" "$here/build.sh"
+	cat "$fragment" "${patches[@]}" "$here/build.sh"
 } | sha256sum)
 readonly hash=${hash:0:16}
 readonly result=$cache/$hash

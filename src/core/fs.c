@@ -255,7 +255,9 @@ int gv_mkdir_p(const char *path, mode_t mode, struct gv_error *err)
     return 0;
 }
 
-/* One level of the tree being removed. Kept on the heap, not on the call stack: a guest can make directories as deep as it likes. */
+/* A guest can make directories as deep as it likes: only so many levels are open at a time. */
+#define REMOVE_DEPTH 64
+
 struct remove_level {
     DIR *dir;
     char *name;
@@ -291,13 +293,12 @@ int gv_remove_tree(const char *path, struct gv_error *err)
     if (!S_ISDIR(st.st_mode))
         return unlink(path) < 0 ? gv_error_errno(err, "cannot remove `%s`", path) : 0;
 
-    struct remove_level *stack = NULL;
+    struct remove_level stack[REMOVE_DEPTH];
     size_t depth = 0;
     int status = 0;
     DIR *top = open_directory_at(AT_FDCWD, path, st.st_dev);
     if (!top)
         return gv_error_errno(err, "cannot remove `%s`", path);
-    stack = gv_reallocarray(NULL, 1, sizeof(*stack));
     stack[depth++] = (struct remove_level){ .dir = top, .name = NULL };
 
     while (depth > 0) {
@@ -324,26 +325,30 @@ int gv_remove_tree(const char *path, struct gv_error *err)
             continue;
         if (unlinkat(fd, e->d_name, 0) == 0 || errno == ENOENT)
             continue;
-        if (errno != EISDIR && errno != EPERM) {
+        int why = errno; /* EPERM can mean that it is a directory, or what it says */
+        if (why != EISDIR && why != EPERM) {
             status = gv_error_errno(err, "cannot remove `%s` below `%s`", e->d_name, path);
             break;
         }
         if (unlinkat(fd, e->d_name, AT_REMOVEDIR) == 0)
             continue;
-        DIR *sub = open_directory_at(fd, e->d_name, st.st_dev);
-        if (!sub && errno == EMFILE) {
+        DIR *sub = errno == ENOTDIR ? NULL : open_directory_at(fd, e->d_name, st.st_dev);
+        if ((sub && depth >= REMOVE_DEPTH) || (!sub && errno == EMFILE && depth > 1)) {
             /* Too deep to keep every level open: move the directory up to the top, where it is found again. */
+            if (sub)
+                closedir(sub);
             cleanup_free char *moved = temp_name("deep");
-            if (renameat(fd, e->d_name, dirfd(stack[0].dir), moved) == 0) {
-                rewinddir(stack[0].dir);
-                continue;
+            if (renameat(fd, e->d_name, dirfd(stack[0].dir), moved) < 0) {
+                status = gv_error_errno(err, "cannot remove `%s` below `%s`", e->d_name, path);
+                break;
             }
+            rewinddir(stack[0].dir);
+            continue;
         }
         if (!sub) {
-            status = gv_error_errno(err, "cannot remove `%s` below `%s`", e->d_name, path);
+            status = gv_error_set(err, GV_E_IO, errno == ENOTDIR ? why : errno, "cannot remove `%s` below `%s`", e->d_name, path);
             break;
         }
-        stack = gv_reallocarray(stack, depth + 1, sizeof(*stack));
         stack[depth++] = (struct remove_level){ .dir = sub, .name = gv_strdup(e->d_name) };
     }
     while (depth > 0) {
@@ -351,7 +356,6 @@ int gv_remove_tree(const char *path, struct gv_error *err)
         closedir(stack[depth].dir);
         free(stack[depth].name);
     }
-    free(stack);
     if (!status && rmdir(path) < 0)
         status = gv_error_errno(err, "cannot remove `%s`", path);
     return status;
@@ -379,13 +383,15 @@ char *gv_cache_dir(struct gv_error *err)
 char *gv_runtime_dir(struct gv_error *err)
 {
     const char *xdg = getenv("XDG_RUNTIME_DIR");
-    char *dir = xdg && *xdg == '/' ? gv_asprintf("%s/gvmkit", xdg) : gv_asprintf("/tmp/gvmkit-%u", (unsigned)getuid());
+    struct stat st;
+    /* What su and sudo leave in the environment can be another user's, or gone. */
+    bool ours = xdg && *xdg == '/' && stat(xdg, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == getuid();
+    char *dir = ours ? gv_asprintf("%s/gvmkit", xdg) : gv_asprintf("/tmp/gvmkit-%u", (unsigned)getuid());
     if (mkdir(dir, 0700) < 0 && errno != EEXIST) {
         gv_error_errno(err, "cannot create `%s`", dir);
         free(dir);
         return NULL;
     }
-    struct stat st;
     if (lstat(dir, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != getuid() || (st.st_mode & 022)) {
         gv_error_set(err, GV_E_IO, 0, "`%s` is not a directory of ours alone", dir);
         free(dir);

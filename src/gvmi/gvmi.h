@@ -31,11 +31,12 @@ const char *gvmi_compression_name(int compression);
 int gvmi_compression_by_name(const char *name);
 
 struct gvmi_write_options {
-    int compression;     /* 0 = GVMI_GZIP; gzip, xz, zstd and lz4 can be written */
+    int compression;     /* 0 = GVMI_GZIP; all but lzma can be written */
     int level;           /* 0 = the default of the compression (gzip: 6 by libdeflate) */
     uint32_t block_size; /* bytes, a power of two 4 KiB..1 MiB; 0 = 128 KiB */
     int jobs;            /* compressing threads; 0 = as many as there are CPUs */
     const struct gv_progress *progress;
+    const struct gv_log *log; /* what could not be stored; NULL = silent */
 };
 
 struct gvmi_write_result {

@@ -1,0 +1,59 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Lay a finished build out as it is installed.
+#
+#   install.sh BUILDDIR DESTDIR PREFIX     install below DESTDIR/PREFIX
+#   install.sh --uninstall DESTDIR PREFIX  remove what was installed there
+#
+# Below the prefix:
+#   bin/gvmkit
+#   lib/gvmkit/vmlinux, initramfs.cpio     the guest; gvmkit finds it from where its own executable is
+#   share/man/man1/*.1
+#   share/bash-completion/completions/gvmkit
+#   share/doc/gvmkit/copyright
+#
+# Nothing is compiled here, so it can run as another user than the one who built.
+
+set -euo pipefail
+export LC_ALL=C
+umask 022
+
+src=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+readonly src
+
+die() { printf 'install: %s\n' "$*" >&2; exit 1; }
+
+# Put a file in place by renaming, so that a gvmkit that is running keeps the one it has open.
+put()
+{
+	[ -f "$2" ] || die "there is no $2; run make first"
+	install -D -m "$1" "$2" "$3.new"
+	mv -f "$3.new" "$3"
+}
+
+if [ "${1-}" = --uninstall ]; then
+	[ $# -eq 3 ] || die 'usage: install.sh --uninstall DESTDIR PREFIX'
+	root=$2$3
+	rm -f "$root/bin/gvmkit" "$root/share/bash-completion/completions/gvmkit"
+	rm -rf "$root/lib/gvmkit" "$root/share/doc/gvmkit"
+	for page in "$src"/man/*.1; do
+		rm -f "$root/share/man/man1/${page##*/}"
+	done
+	exit 0
+fi
+
+[ $# -eq 3 ] || die 'usage: install.sh BUILDDIR DESTDIR PREFIX'
+build=$1
+root=$2$3
+[ -n "$root" ] || die 'DESTDIR and PREFIX are both empty'
+kernel=$("$src/guest/kernel/build.sh" --print-path)
+
+put 755 "$build/src/cli/gvmkit" "$root/bin/gvmkit"
+put 644 "$kernel/vmlinux" "$root/lib/gvmkit/vmlinux"
+put 644 "$build/guest/initramfs.cpio" "$root/lib/gvmkit/initramfs.cpio"
+for page in "$src"/man/*.1; do
+	put 644 "$page" "$root/share/man/man1/${page##*/}"
+done
+put 644 "$src/completion/gvmkit" "$root/share/bash-completion/completions/gvmkit"
+put 644 "$src/scripts/copyright" "$root/share/doc/gvmkit/copyright"

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The room `cli`: one file per subcommand; parsing and printing only. Options are described once, in a table: getopt's tables and the help text
+ * are made from it, so that neither can say what the other does not do. Results go to stdout, everything else to stderr.
+ */
+#ifndef GV_CLI_H
+#define GV_CLI_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/core.h"
+#include "gvmi/gvmi.h"
+#include "image/image.h"
+#include "source/source.h"
+
+enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
+
+struct cli_option {
+    const char *name; /* long name */
+    int letter;       /* short one, or 0 */
+    const char *arg;  /* name of the argument, NULL if it takes none */
+    const char *help;
+};
+
+struct cli_command {
+    const char *name;
+    const char *synopsis;             /* what follows `gvmkit NAME` */
+    const char *summary;              /* one line */
+    const char *details;              /* paragraphs of the help, or NULL */
+    const char *example;              /* lines of the help */
+    const struct cli_option *options; /* ends with a NULL name; --help is added */
+    bool stop_at_operand;             /* options end at the first operand, as in `docker run IMAGE CMD -x` */
+    int (*run)(const struct cli_command *self, int argc, char **argv);
+};
+
+extern const struct cli_command cmd_build, cmd_inspect, cmd_run, cmd_shell, cmd_doctor;
+
+/*
+ * Parses argv[1..] by the command's table. Calls take(user, name, value) for each option; it returns 0 or -1 with err set. Returns the index of the
+ * first operand; prints the help and returns CLI_HELP when that was asked for; prints one line and returns CLI_WRONG on wrong usage.
+ */
+enum { CLI_HELP = -1, CLI_WRONG = -2 };
+int cli_parse(const struct cli_command *c, int argc, char **argv,
+              int (*take)(void *user, const char *name, const char *value, struct gv_error *err), void *user);
+
+/* Prints "gvmkit: message" and returns CLI_FAILED (or CLI_USAGE when err says so). */
+int cli_fail(const struct gv_error *err);
+/* The same for wrong usage found by a command itself. */
+int cli_usage(const struct cli_command *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* "512m", "1.5G", "4096": bytes; units are powers of 1024, as with docker. */
+int cli_size(const char *text, uint64_t *out, struct gv_error *err);
+/* "10", "1.5", "90s", "5m", "1h": milliseconds. */
+int cli_duration(const char *text, unsigned *ms, struct gv_error *err);
+/* A whole number in min..max. what is for the message. */
+int cli_number(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *out, struct gv_error *err);
+
+/* "12.3 MiB" */
+void cli_format_size(char out[32], uint64_t bytes);
+
+/* Prints s to f with control bytes made harmless: what comes from an image must not steer the user's terminal. */
+void cli_print_clean(FILE *f, const char *s);
+
+/* Notes and warnings on stderr; debug ones only when verbose. */
+struct gv_log cli_log(bool verbose);
+
+/* ---- progress -------------------------------------------------------------------------------------------------------------------- */
+
+enum cli_progress_mode { CLI_PROGRESS_AUTO, CLI_PROGRESS_PLAIN, CLI_PROGRESS_NONE, CLI_PROGRESS_JSON };
+int cli_progress_mode(const char *text, enum cli_progress_mode *out, struct gv_error *err);
+
+/* Shows progress on stderr: a bar with rate and time left on a terminal, a line every few seconds otherwise, a JSON object a line. */
+struct cli_progress;
+struct cli_progress *cli_progress_new(enum cli_progress_mode mode) __attribute__((returns_nonnull));
+const struct gv_progress *cli_progress_sink(struct cli_progress *p);
+/* Removes the bar from the terminal. */
+void cli_progress_free(struct cli_progress *p);
+
+/* Options that everything converting images shares: "platform", "jobs", "max-size", "progress". */
+struct convert_options;
+#define CLI_CONVERT_OPTIONS                                                                                                                \
+    { "platform", 0, "OS/ARCH", "take the image for this platform (default linux/amd64)" },                                                \
+        { "jobs", 'j', "N", "threads (default: one for each CPU)" },                                                                       \
+        { "max-size", 0, "SIZE", "refuse images that unpack to more (default 64G, and what looks like a bomb)" },                          \
+    {                                                                                                                                      \
+        "progress", 0, "MODE", "auto, plain, none or json (default auto)"                                                                  \
+    }
+/* 1 when the option was one of them, 0 when not, -1 on a bad value. */
+int cli_convert_option(struct convert_options *o, enum cli_progress_mode *mode, const char *name, const char *value, struct gv_error *err);
+
+#endif

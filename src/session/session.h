@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The room `session`: one command in one VM on this terminal, what `gvmkit run` and `gvmkit shell` are. It joins the image's configuration
+ * with the user's wishes as Docker does, makes the directories of the volumes, moves bytes between the terminal and the guest without
+ * losing or hoarding any, passes signals on, and comes back with the command's status when nothing of the VM is left.
+ */
+#ifndef GV_SESSION_H
+#define GV_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/core.h"
+#include "image/image.h"
+#include "vm/vm.h"
+
+struct session_bind {
+    char *host;  /* a directory */
+    char *guest; /* an absolute path */
+    bool readonly;
+};
+
+struct session_options {
+    const char *image;                 /* path of a .gvmi */
+    const struct image_config *config; /* its configuration */
+
+    char *const *args;         /* replaces Cmd; NULL-terminated, NULL or empty = Cmd */
+    const char *entrypoint;    /* replaces Entrypoint (and drops Cmd), "" = none; NULL = the image's */
+    const struct gv_strv *env; /* NAME=value, on top of the image's; NULL = none */
+    const char *workdir;       /* NULL = the image's */
+    const char *user;          /* NULL = the image's */
+    const struct session_bind *binds;
+    size_t bind_count;
+    const char *hostname; /* NULL = "gvmkit" */
+
+    bool interactive; /* our stdin is the command's */
+    bool tty;
+
+    enum vm_accel accel;
+    unsigned cpus;       /* 0 = 1 */
+    uint64_t memory;     /* bytes, 0 = the default */
+    uint64_t root_size;  /* bytes, 0 = the default */
+    unsigned timeout_ms; /* for the command; 0 = none. When it passes the command gets SIGTERM, a little later the VM ends */
+    bool debug;          /* the guest's console on stderr */
+    const struct gv_log *log;
+};
+
+/* What the outcome of a session is for a shell, as `docker run` and timeout(1) have it. */
+enum {
+    SESSION_TIMED_OUT = 124,
+    SESSION_FAILED = 125,         /* gvmkit itself could not do it; err says why */
+    SESSION_NOT_EXECUTABLE = 126, /* err says why */
+    SESSION_NOT_FOUND = 127,      /* err says what */
+    SESSION_SIGNAL = 128,         /* + signal number */
+};
+
+/*
+ * Runs the command and waits for its end and the VM's. *status is what the process of the user's shell should exit with. Returns -1 with err set
+ * for the statuses 124..127 of the table above that are not the command's own.
+ */
+int session_run(const struct session_options *options, int *status, struct gv_error *err);
+
+/* The program, environment and directory that session_run would use, for tests and for printing: argv and env are filled (empty on entry). */
+int session_compose(const struct session_options *options, struct gv_strv *argv, struct gv_strv *env, struct gv_error *err);
+
+#endif

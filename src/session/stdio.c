@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "session/stdio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static bool is_pollable(int fd)
+{
+    cleanup_close int ep = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event ev = { .events = EPOLLIN };
+    return ep >= 0 && epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) == 0;
+}
+
+void stdio_fd_open(struct stdio_fd *s, int std, int flags)
+{
+    *s = (struct stdio_fd){ .fd = -1 };
+    int now = fcntl(std, F_GETFL);
+    if (now < 0)
+        return;
+    s->pollable = is_pollable(std);
+    if (!s->pollable || (now & O_NONBLOCK)) {
+        s->fd = std;
+        return;
+    }
+    struct stat st;
+    if (fstat(std, &st) == 0 && !S_ISSOCK(st.st_mode)) {
+        char path[32];
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", std);
+        s->fd = open(path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        s->own = s->fd >= 0;
+    }
+    if (s->fd < 0) {
+        s->fd = std;
+        s->restore = fcntl(std, F_SETFL, now | O_NONBLOCK) == 0;
+    }
+}
+
+void stdio_fd_close(struct stdio_fd *s)
+{
+    if (s->restore) {
+        int now = fcntl(s->fd, F_GETFL);
+        if (now >= 0)
+            (void)fcntl(s->fd, F_SETFL, now & ~O_NONBLOCK);
+    }
+    if (s->own)
+        close(s->fd);
+    *s = (struct stdio_fd){ .fd = -1 };
+}
+
+static void sink_fail(struct stdio_sink *s, int error)
+{
+    if (s->error)
+        return;
+    s->error = error;
+    if (s->failed)
+        s->failed(s->user, error);
+}
+
+/* How much of data could be written without waiting. */
+static size_t sink_try(struct stdio_sink *s, const unsigned char *data, size_t n)
+{
+    size_t done = 0;
+    while (done < n && !s->error) {
+        ssize_t put = write(s->out.fd, data + done, n - done);
+        if (put >= 0)
+            done += (size_t)put;
+        else if (errno == EAGAIN)
+            break;
+        else if (errno != EINTR)
+            sink_fail(s, errno);
+    }
+    return s->error ? n : done;
+}
+
+static void sink_poll(struct stdio_sink *s);
+
+static void on_writable(uv_poll_t *poll, int status, int events)
+{
+    (void)events;
+    struct stdio_sink *s = poll->data;
+    if (status < 0)
+        sink_fail(s, -status);
+    size_t done = sink_try(s, s->waiting.data, s->waiting.len);
+    if (done > 0) {
+        gv_buf_drop(&s->waiting, done);
+        s->written(s->user, done);
+    }
+    sink_poll(s);
+}
+
+static void sink_poll(struct stdio_sink *s)
+{
+    bool want = s->waiting.len > 0 && s->poll_open;
+    if (want && !s->polling)
+        uv_poll_start(&s->poll, UV_WRITABLE, on_writable);
+    else if (!want && s->polling)
+        uv_poll_stop(&s->poll);
+    s->polling = want;
+}
+
+void stdio_sink_open(struct stdio_sink *s, uv_loop_t *loop, int std)
+{
+    stdio_fd_open(&s->out, std, O_WRONLY);
+    if (s->out.fd >= 0 && s->out.pollable && uv_poll_init(loop, &s->poll, s->out.fd) == 0) {
+        s->poll.data = s;
+        s->poll_open = true;
+    }
+    if (s->out.fd < 0)
+        s->error = EBADF; /* closed by the caller on purpose (`>&-`): output goes nowhere */
+}
+
+void stdio_sink_put(struct stdio_sink *s, const void *data, size_t n)
+{
+    size_t done = 0;
+    if (s->error)
+        done = n;
+    else if (s->waiting.len == 0)
+        done = sink_try(s, data, n);
+    if (done > 0)
+        s->written(s->user, done);
+    if (done < n) {
+        gv_buf_add(&s->waiting, (const unsigned char *)data + done, n - done);
+        sink_poll(s);
+    }
+}
+
+void stdio_sink_close(struct stdio_sink *s)
+{
+    if (s->poll_open) {
+        uv_poll_stop(&s->poll);
+        uv_close((uv_handle_t *)&s->poll, NULL);
+        s->poll_open = s->polling = false;
+    }
+    gv_buf_clear(&s->waiting);
+    stdio_fd_close(&s->out);
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "vm/args.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "wire/wire.h"
+
+/* The translation cache of TCG. QEMU would take a fifth of the host's memory or 1 GiB and fill it as the guest touches new code; the boot
+ * and a typical first program translate about 25 MiB. See docs/vm.md for the measurement. */
+#define TB_SIZE_MIB "32"
+
+static const struct vm_platform platforms[] = {
+    { .accel = VM_ACCEL_KVM,
+      .accel_option = "kvm",
+      .machine = "q35,vmport=off,smm=off,sata=off,smbus=off,usb=off,hpet=off,dump-guest-core=off",
+      .cpu = "host",
+      .firmware = "qboot.rom",
+      .kernel = "vmlinux",
+      .append = "console=ttyS0 panic=-1 reboot=t no_timer_check",
+      .append_quiet = "quiet loglevel=1",
+      .devices_max = 200 },
+    { .accel = VM_ACCEL_TCG,
+      .accel_option = "tcg,tb-size=" TB_SIZE_MIB,
+      .machine = "q35,vmport=off,smm=off,sata=off,smbus=off,usb=off,dump-guest-core=off",
+      .cpu = "max",
+      .firmware = "qboot.rom",
+      .kernel = "vmlinux",
+      .append = "console=ttyS0 panic=-1 reboot=t no_timer_check nolapic_timer",
+      .append_quiet = "quiet loglevel=1",
+      .devices_max = 200 },
+};
+
+const struct vm_platform *vm_platform_for(enum vm_accel accel)
+{
+    return &platforms[accel == VM_ACCEL_KVM ? 0 : 1];
+}
+
+void vm_image_serial(char out[VM_NAME_MAX], size_t i)
+{
+    snprintf(out, VM_NAME_MAX, "image-%u", (unsigned)(i % 1000));
+}
+
+void vm_volume_tag(char out[VM_NAME_MAX], size_t i)
+{
+    snprintf(out, VM_NAME_MAX, "volume-%u", (unsigned)(i % 1000));
+}
+
+struct builder {
+    struct gv_strv *argv;
+    const struct vm_args *a;
+    unsigned devices; /* placed so far */
+};
+
+__attribute__((format(printf, 3, 4))) static void add(struct builder *b, const char *option, const char *fmt, ...)
+{
+    va_list ap;
+    char *value = NULL;
+    va_start(ap, fmt);
+    int n = vasprintf(&value, fmt, ap);
+    va_end(ap);
+    gv_strv_add(b->argv, option);
+    if (n < 0)
+        value = gv_strdup("");
+    gv_strv_take(b->argv, value);
+}
+
+/* A virtio device. On PCI each gets an explicit address, eight to a slot from slot 1 on: more fit so, and the guest sees them in our order. */
+__attribute__((format(printf, 3, 4))) static void add_device(struct builder *b, const char *name, const char *fmt, ...)
+{
+    va_list ap;
+    char *rest = NULL;
+    va_start(ap, fmt);
+    int n = vasprintf(&rest, fmt, ap);
+    va_end(ap);
+    const char *comma = n > 0 ? "," : "";
+    if (b->a->platform->mmio)
+        add(b, "-device", "virtio-%s-device%s%s", name, comma, n > 0 ? rest : "");
+    else
+        add(b, "-device", "virtio-%s-pci,addr=%x.%u,multifunction=on%s%s", name, 1 + b->devices / 8, b->devices % 8, comma,
+            n > 0 ? rest : "");
+    b->devices++;
+    free(rest);
+}
+
+static void add_machine(struct builder *b)
+{
+    const struct vm_args *a = b->a;
+    const struct vm_platform *p = a->platform;
+    gv_strv_add(b->argv, "-nodefaults");
+    gv_strv_add(b->argv, "-no-user-config");
+    gv_strv_add(b->argv, "-no-reboot");
+    add(b, "-display", "none");
+    add(b, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+    add(b, "-accel", "%s", p->accel_option);
+    add(b, "-machine", "%s", p->machine);
+    add(b, "-cpu", "%s", p->cpu);
+    add(b, "-smp", "%u", a->cpus);
+    add(b, "-m", "%" PRIu64 "M", (a->memory + (1U << 20) - 1) >> 20);
+    if (p->firmware)
+        add(b, "-bios", "%s", p->firmware);
+    add(b, "-kernel", "%s", a->kernel);
+    add(b, "-initrd", "%s", a->initramfs);
+    add(b, "-append", "%s%s%s", p->append, a->verbose ? "" : " ", a->verbose ? "" : p->append_quiet);
+}
+
+static void add_channels(struct builder *b)
+{
+    const struct vm_args *a = b->a;
+    add(b, "-chardev", "socket,id=qmp,fd=%d", a->qmp_fd);
+    add(b, "-mon", "chardev=qmp,mode=control");
+    add(b, "-chardev", "socket,id=console,fd=%d", a->console_fd);
+    add(b, "-serial", "chardev:console");
+    add(b, "-chardev", "socket,id=agent,fd=%d", a->agent_fd);
+    /* Port 0 is for consoles, so that the agent's port needs a second one; more would only cost the guest time to set up. */
+    add_device(b, "serial", "id=serial,max_ports=2");
+    add(b, "-device", "virtserialport,bus=serial.0,nr=1,chardev=agent,name=%s", WIRE_PORT_NAME);
+}
+
+static void add_images(struct builder *b)
+{
+    const struct vm_args *a = b->a;
+    for (size_t i = 0; i < a->image_count; i++) {
+        char serial[VM_NAME_MAX];
+        vm_image_serial(serial, i);
+        add(b, "-add-fd", "fd=%d,set=%zu", a->image_fds[i], i + 1);
+        add(b, "-blockdev",
+            "driver=raw,node-name=%s,read-only=on,discard=ignore,file.driver=file,file.filename=/dev/fdset/%zu,file.locking=off", serial,
+            i + 1);
+        add_device(b, "blk", "drive=%s,serial=%s", serial, serial);
+    }
+}
+
+static void add_shares(struct builder *b)
+{
+    const struct vm_args *a = b->a;
+    for (size_t i = 0; i < a->share_count; i++) {
+        const struct vm_share *s = &a->shares[i];
+        char tag[VM_NAME_MAX];
+        vm_volume_tag(tag, i);
+        add(b, "-fsdev", "local,id=%s,path=/proc/self/fd/%d,security_model=%s,multidevs=remap%s", tag, s->fd,
+            s->mapped_file ? "mapped-file" : "mapped-xattr", s->readonly ? ",readonly=on" : "");
+        add_device(b, "9p", "fsdev=%s,mount_tag=%s", tag, tag);
+    }
+}
+
+int vm_args_build(struct gv_strv *argv, const struct vm_args *a, struct gv_error *err)
+{
+    struct builder b = { .argv = argv, .a = a };
+    size_t devices = 3 + a->image_count + a->share_count;
+    if (devices > a->platform->devices_max)
+        return gv_error_set(err, GV_E_LIMIT, 0, "%zu images and %zu volumes are more than one VM can have; %u are possible", a->image_count,
+                            a->share_count, a->platform->devices_max - 3);
+    gv_strv_add(argv, a->qemu);
+    add_machine(&b);
+    add_channels(&b);
+    add_images(&b);
+    add_shares(&b);
+    add(&b, "-object", "rng-builtin,id=rng");
+    add_device(&b, "rng", "rng=rng");
+    add_device(&b, "balloon", "free-page-reporting=on");
+    return 0;
+}

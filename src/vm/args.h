@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Private to the room `vm`: QEMU's command line. Pure functions: the same input gives the same arguments.
+ *
+ * Everything that comes from outside reaches QEMU as a descriptor, never as a name inside an option: images through descriptor sets,
+ * shared directories and the guest's kernel as /proc/self/fd/N or as whole arguments, sockets by number. So no file name is ever parsed by
+ * QEMU's option syntax.
+ */
+#ifndef GV_VM_ARGS_H
+#define GV_VM_ARGS_H
+
+#include "vm/vm.h"
+
+#define VM_CPUS_MAX 64U
+#define VM_IMAGES_MAX 16U
+#define VM_VOLUMES_MAX 128U
+
+/* What an accelerator runs best on; one row for each, measured in docs/guest-kernel.md. */
+struct vm_platform {
+    enum vm_accel accel;
+    const char *accel_option; /* -accel */
+    const char *machine;      /* -machine */
+    const char *cpu;          /* -cpu */
+    const char *firmware;     /* -bios, or NULL for the machine's own */
+    const char *kernel;       /* file name of the guest kernel made for it */
+    const char *append;       /* kernel command line, always */
+    const char *append_quiet; /* and unless somebody watches the console */
+    bool mmio;                /* virtio devices are virtio-mmio, not PCI */
+    unsigned devices_max;     /* virtio devices that fit */
+};
+const struct vm_platform *vm_platform_for(enum vm_accel accel);
+
+/* A directory on its way into the guest. */
+struct vm_share {
+    int fd; /* the open directory */
+    bool readonly;
+    bool mapped_file; /* its file system has no user xattrs: 9p keeps guest modes and owners in files beside */
+};
+
+struct vm_args {
+    const struct vm_platform *platform;
+    const char *qemu, *kernel, *initramfs; /* paths */
+    unsigned cpus;
+    uint64_t memory; /* bytes */
+    int agent_fd, qmp_fd, console_fd;
+    const int *image_fds;
+    size_t image_count;
+    const struct vm_share *shares;
+    size_t share_count;
+    bool verbose; /* the kernel talks on the console */
+};
+
+/* Fills *argv with QEMU's arguments, argv[0] being the program. -1 (GV_E_LIMIT) when there are more devices than the machine takes. */
+int vm_args_build(struct gv_strv *argv, const struct vm_args *a, struct gv_error *err);
+
+/* The serial of the i-th image's disk ("image-0"), and the tag of the i-th volume ("volume-0"), as both QEMU and the agent get them. */
+#define VM_NAME_MAX 16
+void vm_image_serial(char out[VM_NAME_MAX], size_t i);
+void vm_volume_tag(char out[VM_NAME_MAX], size_t i);
+
+#endif

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * From a configuration to a running QEMU: everything is opened and checked here, in the supervisor, where failures can be told well;
+ * what QEMU gets are descriptors.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "vm/machine.h"
+#include "vm/volume.h"
+
+#define MEMORY_DEFAULT (UINT64_C(256) << 20)
+#define MEMORY_MIN (UINT64_C(48) << 20)
+
+/* Descriptors for QEMU; the supervisor's copies are closed when the list goes out of scope. */
+struct fd_list {
+    int *fds;
+    size_t count;
+};
+
+static void fd_list_clear(struct fd_list *l)
+{
+    for (size_t i = 0; i < l->count; i++)
+        close(l->fds[i]);
+    free(l->fds);
+}
+#define cleanup_fd_list __attribute__((cleanup(fd_list_clear)))
+
+static void fd_list_add(struct fd_list *l, int fd)
+{
+    l->fds = gv_reallocarray(l->fds, l->count + 1, sizeof(*l->fds));
+    l->fds[l->count++] = fd;
+}
+
+/* A program started with closed standard descriptors would get ours under these numbers, and QEMU would lose them. */
+static int occupy_stdio(struct gv_error *err)
+{
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDWR) < 0) /* the lowest free number is fd */
+            return gv_error_errno(err, "cannot open /dev/null");
+    return 0;
+}
+
+static int open_image(struct fd_list *l, const char *path, struct gv_error *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return gv_error_set(err, errno == ENOENT ? GV_E_NOT_FOUND : GV_E_IO, errno, "cannot open the image `%s`", path);
+    fd_list_add(l, fd);
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return gv_error_errno(err, "cannot examine the image `%s`", path);
+    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+        return gv_error_set(err, GV_E_FORMAT, 0, "the image `%s` is not a file", path);
+    if (S_ISREG(st.st_mode) && st.st_size == 0)
+        return gv_error_set(err, GV_E_FORMAT, 0, "the image `%s` is empty", path);
+    return 0;
+}
+
+static int open_shares(struct fd_list *l, struct vm_share *shares, const struct vm_config *config, const struct gv_log *log,
+                       struct gv_error *err)
+{
+    for (size_t i = 0; i < config->volume_count; i++) {
+        if (vm_volume_open(&shares[i], &config->volumes[i], err) < 0)
+            return -1;
+        fd_list_add(l, shares[i].fd);
+        if (shares[i].mapped_file && !shares[i].readonly)
+            gv_note(log,
+                    "the file system of `%s` has no user xattrs; owners and modes set in the VM go to .virtfs_metadata directories there",
+                    config->volumes[i].host_path);
+    }
+    return 0;
+}
+
+/* Two ends of a channel: ours is returned, QEMU's goes into the list and to *theirs. */
+static int make_channel(struct fd_list *l, int *theirs, struct gv_error *err)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return gv_error_errno(err, "cannot make a socket pair");
+    fd_list_add(l, pair[1]);
+    *theirs = pair[1];
+    return pair[0];
+}
+
+static int check_resources(const struct vm_config *config, struct vm_args *a, struct gv_error *err)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    uint64_t host = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : UINT64_MAX;
+    a->cpus = config->cpus ? config->cpus : 1;
+    a->memory = config->memory ? config->memory : MEMORY_DEFAULT;
+    if (a->cpus > VM_CPUS_MAX)
+        return gv_error_set(err, GV_E_USAGE, 0, "%u CPUs are more than the guest kernel takes; at most %u are possible", a->cpus,
+                            VM_CPUS_MAX);
+    if (a->memory < MEMORY_MIN)
+        return gv_error_set(err, GV_E_USAGE, 0, "%llu MiB of memory are too little for the guest; give it %llu MiB or more",
+                            (unsigned long long)(a->memory >> 20), (unsigned long long)(MEMORY_MIN >> 20));
+    if (a->memory > host)
+        return gv_error_set(err, GV_E_LIMIT, 0, "no memory for the VM: %llu MiB are asked for, this host has %llu MiB; ask for less",
+                            (unsigned long long)(a->memory >> 20), (unsigned long long)(host >> 20));
+    if (config->image_count > VM_IMAGES_MAX)
+        return gv_error_set(err, GV_E_LIMIT, 0, "%zu images are too many for one VM; at most %u are possible", config->image_count,
+                            VM_IMAGES_MAX);
+    if (config->volume_count > VM_VOLUMES_MAX)
+        return gv_error_set(err, GV_E_LIMIT, 0, "%zu volumes are too many for one VM; at most %u are possible", config->volume_count,
+                            VM_VOLUMES_MAX);
+    return 0;
+}
+
+/* QEMU gets no more of our environment than the loader may need. One malloc arena: each thread's own would cost address space and pages. */
+static void make_environment(struct gv_strv *env)
+{
+    static const char *const passed[] = { "PATH", "LD_LIBRARY_PATH", "TMPDIR" };
+    for (size_t i = 0; i < sizeof(passed) / sizeof(passed[0]); i++) {
+        const char *value = getenv(passed[i]);
+        if (value)
+            gv_strv_take(env, gv_asprintf("%s=%s", passed[i], value));
+    }
+    gv_strv_add(env, "LC_ALL=C");
+    gv_strv_add(env, "MALLOC_ARENA_MAX=1");
+}
+
+int vm_launch(struct vm *vm, const struct vm_config *config, const struct vm_boot *boot, struct vm_launch_fds *fds, struct gv_error *err)
+{
+    cleanup_fd_list struct fd_list given = { 0 };
+    cleanup_free struct vm_share *shares = gv_calloc(config->volume_count + 1, sizeof(*shares));
+    cleanup_strv struct gv_strv argv = { 0 }, envp = { 0 };
+    struct vm_args a = { .platform = vm_platform_for(boot->accel),
+                         .qemu = boot->qemu,
+                         .kernel = boot->kernel,
+                         .initramfs = boot->initramfs,
+                         .image_count = config->image_count,
+                         .shares = shares,
+                         .share_count = config->volume_count,
+                         .verbose = config->console_fd >= 0 };
+
+    if (check_resources(config, &a, err) < 0 || occupy_stdio(err) < 0)
+        return -1;
+    for (size_t i = 0; i < config->image_count; i++)
+        if (open_image(&given, config->images[i], err) < 0)
+            return -1;
+    cleanup_free int *image_fds = gv_memdup(given.fds ? given.fds : &(int){ -1 }, (given.count + !given.count) * sizeof(int));
+    a.image_fds = image_fds;
+    if (open_shares(&given, shares, config, vm->log, err) < 0)
+        return -1;
+    cleanup_close int agent = make_channel(&given, &a.agent_fd, err);
+    cleanup_close int qmp = agent < 0 ? -1 : make_channel(&given, &a.qmp_fd, err);
+    cleanup_close int console = qmp < 0 ? -1 : make_channel(&given, &a.console_fd, err);
+    if (console < 0)
+        return -1;
+    int output_pipe[2];
+    if (pipe2(output_pipe, O_CLOEXEC) < 0)
+        return gv_error_errno(err, "cannot make a pipe");
+    cleanup_close int output = output_pipe[0], output_theirs = output_pipe[1];
+
+    if (vm_args_build(&argv, &a, err) < 0)
+        return -1;
+    make_environment(&envp);
+    const struct vm_guardian_spec spec = { .argv = argv.items,
+                                           .envp = envp.items,
+                                           .keep = given.fds,
+                                           .keep_count = given.count,
+                                           .output_fd = output_theirs,
+                                           .remove_at_end = vm->remove_at_end };
+    if (vm_guardian_start(&vm->guardian, &spec, err) < 0)
+        return -1;
+    *fds = (struct vm_launch_fds){
+        .agent = steal_fd(&agent), .qmp = steal_fd(&qmp), .console = steal_fd(&console), .output = steal_fd(&output)
+    };
+    return 0;
+}

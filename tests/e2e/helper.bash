@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# What the end-to-end tests share. `gvmkit` is found in PATH: the installed program, not one of the source tree.
+
+bats_require_minimum_version 1.5.0
+
+E2E=$(dirname "${BASH_SOURCE[0]}")
+
+# The accelerator of the tests: emulation works everywhere. The test of `auto` is in doctor.bats.
+ACCEL=${GVMKIT_TEST_ACCEL:-tcg}
+
+# Once for each file of tests: the images, and a place of our own for every cache and temporary file.
+e2e_setup_file()
+{
+	export IMAGES=$BATS_FILE_TMPDIR/images
+	export XDG_CACHE_HOME=$BATS_FILE_TMPDIR/cache TMPDIR=$BATS_FILE_TMPDIR/tmp
+	mkdir -p "$IMAGES" "$XDG_CACHE_HOME" "$TMPDIR"
+	chmod 755 "$BATS_FILE_TMPDIR"
+	/usr/bin/python3 "$E2E/images.py" "$IMAGES"
+}
+
+# Everything that a gvmkit of this test starts inherits this mark, so that what is left behind can be told from what others run.
+e2e_setup()
+{
+	export GVMKIT_TEST_MARK="$BATS_TEST_NAME-$BASHPID-$RANDOM"
+	cd "$BATS_TEST_TMPDIR" || return 1
+}
+
+marked_processes()
+{
+	local pid
+	for pid in /proc/[0-9]*; do
+		pid=${pid#/proc/}
+		[ "$pid" != "$BASHPID" ] || continue
+		case $(readlink "/proc/$pid/exe" 2>/dev/null) in
+		*/gvmkit* | */qemu-system-*)
+			if grep -qzF "GVMKIT_TEST_MARK=$GVMKIT_TEST_MARK" "/proc/$pid/environ" 2>/dev/null; then
+				echo "$pid"
+			fi
+			;;
+		esac
+	done
+}
+
+# Nothing of ours runs any more, and no directory of a run is left. A second is what the design promises.
+assert_nothing_left()
+{
+	local try
+	for try in 1 2 3 4 5 6 7 8 9 10 11 12; do
+		if [ -z "$(marked_processes)" ] && ! compgen -G "$TMPDIR/*" >/dev/null; then
+			return 0
+		fi
+		sleep 0.1
+	done
+	echo "after $try tries: processes: $(marked_processes | tr '\n' ' '), files: $(ls -A "$TMPDIR")"
+	return 1
+}
+
+vm()
+{
+	gvmkit run --accel "$ACCEL" "$@"
+}
+
+assert_equal()
+{
+	[ "$1" = "$2" ] || {
+		printf 'expected: %s\n     got: %s\n' "$2" "$1"
+		return 1
+	}
+}
+
+assert_contains()
+{
+	case $1 in
+	*"$2"*) ;;
+	*)
+		printf 'expected to find: %s\n              in: %s\n' "$2" "$1"
+		return 1
+		;;
+	esac
+}
+
+# An error is one line that begins with the program's name, and says something.
+assert_one_line_error()
+{
+	local lines
+	lines=$(printf '%s\n' "$1" | grep -vc '^gvmkit: note: ')
+	assert_equal "$lines" 1
+	assert_contains "$1" "gvmkit: "
+}
+
+# Wait until a command succeeds, at most 20 seconds.
+wait_until()
+{
+	local i
+	for ((i = 0; i < 200; i++)); do
+		"$@" && return 0
+		sleep 0.1
+	done
+	echo "gave up waiting for: $*"
+	return 1
+}
