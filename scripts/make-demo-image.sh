@@ -16,11 +16,9 @@ set -euo pipefail
 export LC_ALL=C
 umask 022
 
-die() { printf 'demo image: %s\n' "$*" >&2; exit 1; }
-
-self=$(readlink -f "${BASH_SOURCE[0]}")
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/gvmkit/demo
-version=$(sha256sum "$self")
+version=$(sha256sum <"$here/${BASH_SOURCE[0]##*/}")
 out=${1:-$cache/hello-${version:0:12}.tar}
 if [ $# -eq 0 ] && [ -f "$out" ]; then
 	printf '%s\n' "$out"
@@ -35,18 +33,6 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 cd "$work"
 
-# Fetch a package. Where the system has no package lists, or old ones, fresh lists of our own serve; that needs no root.
-fetch()
-{
-	local -a apt=(apt-get -qq -o "APT::Sandbox::User=$(id -un)")
-	"${apt[@]}" download "$1" >fetch.log 2>&1 && return
-	mkdir -p apt/lists/partial apt/cache/archives/partial
-	apt+=(-o "Dir::State::Lists=$work/apt/lists" -o "Dir::Cache=$work/apt/cache")
-	"${apt[@]}" update >>fetch.log 2>&1 && "${apt[@]}" download "$1" >>fetch.log 2>&1 && return
-	cat fetch.log >&2
-	die "cannot download $1 from the Debian archive; is the network there?"
-}
-
 # One layer from a directory: the name of the file is the digest of its content.
 layer()
 {
@@ -60,7 +46,7 @@ layer()
 	printf '%s' "$digest"
 }
 
-fetch busybox-static
+"$here/fetch-deb.sh" busybox-static
 mkdir base app image
 dpkg-deb -x busybox-static_*.deb base
 mkdir -p base/{dev,etc,proc,root,sys,tmp,usr/bin,usr/sbin,var}

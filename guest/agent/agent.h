@@ -37,14 +37,14 @@
 #define AGENT_VERSION "unknown"
 #endif
 
-#define AGENT_PROCESSES_MAX 4096U                 /* known processes, and pipes kept open for their background children */
-#define AGENT_JOBS_MAX 64U                        /* requests being worked on in children */
-#define AGENT_BUCKETS 256U                        /* of the two hash tables of processes */
-#define AGENT_FRAME_MAX 32768U                    /* what virtio_console takes in one write */
-#define AGENT_INPUT_MAX WIRE_CREDIT_START         /* bytes of stdin held for one process */
-#define AGENT_GRANT_STEP (WIRE_CREDIT_START / 4)  /* credit is given back in steps of this many bytes */
-#define AGENT_QUEUE_STALL 65536U                  /* with so many bytes of answers waiting, no more requests are read */
-#define AGENT_PIPE_SIZE 262144                    /* of a pipe that has been seen full */
+#define AGENT_PROCESSES_MAX 4096U                /* known processes, and pipes kept open for their background children */
+#define AGENT_JOBS_MAX 64U                       /* requests being worked on in children */
+#define AGENT_BUCKETS 256U                       /* of the two hash tables of processes */
+#define AGENT_FRAME_MAX 32768U                   /* what virtio_console takes in one write */
+#define AGENT_INPUT_MAX WIRE_CREDIT_START        /* bytes of stdin held for one process */
+#define AGENT_GRANT_STEP (WIRE_CREDIT_START / 4) /* credit is given back in steps of this many bytes */
+#define AGENT_QUEUE_STALL 65536U                 /* with so many bytes of answers waiting, no more requests are read */
+#define AGENT_PIPE_SIZE 262144                   /* of a pipe that has been seen full */
 #define AGENT_PATH_MAX 4096U
 
 #define container_of(p, type, member) ((type *)(void *)((char *)(p)-offsetof(type, member)))
@@ -154,8 +154,7 @@ struct field_spec {
  * a list may come only once; a text must not contain a NUL. *memory holds the values, also those of out, and is the caller's to free.
  * On error -1, *memory is NULL and r says which key and why (EINVAL, EPROTO for a payload that is not a list of fields, ENOMEM).
  */
-int fields_read(void **memory, void *out, const struct field_spec *specs, size_t count, const uint8_t *payload, size_t n,
-                struct report *r);
+int fields_read(void **memory, void *out, const struct field_spec *specs, size_t count, const uint8_t *payload, size_t n, struct report *r);
 
 /* ---- job.c ----------------------------------------------------------------------------------------------------------------------- */
 
@@ -206,6 +205,7 @@ enum process_state {
     PROCESS_RUNNING,
     PROCESS_DEAD,   /* reaped; its last bytes and EXIT are still to be sent */
     PROCESS_FAILED, /* could not be started, and that has been answered; to be reaped */
+    PROCESS_GONE,   /* forgotten; freed when the turn is over */
 };
 
 struct process {
@@ -228,7 +228,7 @@ struct process {
 struct process_table {
     struct process *by_id[AGENT_BUCKETS], *by_pid[AGENT_BUCKETS];
     struct process *first_ready, *last_ready; /* those that have something to say, in the order of their turns */
-    unsigned count, drains;
+    unsigned count, alive, drains;
 };
 
 /* The ends of the pipes (or of the terminal) that stay with the agent; -1 where there is none. */
@@ -245,8 +245,10 @@ void process_reap(struct agent *a);
 void process_wake(struct agent *a, struct process *p);
 /* Writes frames of the next process in the queue into buf; returns their size, 0 when nobody has anything to say. */
 size_t process_say(struct agent *a, uint8_t *buf, size_t room);
-/* No process that RUN has started is left. */
+/* No process that RUN has started is known any more. */
 bool process_none(const struct agent *a);
+/* Of those known none is alive, though some may still have something to say. */
+bool process_dead(const struct agent *a);
 int process_signal(struct agent *a, uint64_t id, int signal, bool group, struct report *r);
 int process_resize(struct agent *a, uint64_t id, uint16_t rows, uint16_t columns, struct report *r);
 
@@ -312,6 +314,7 @@ struct root {
 
 struct payload {
     bool rooted;   /* ROOT has been done */
+    bool tried;    /* ROOT has been asked for */
     pid_t init;    /* its PID 1; 0 when there is none (any more) */
     int init_fd;   /* pidfd of it; -1: processes stay in the agent's own namespaces (only the test bench does that) */
     int null;      /* its /dev/null */
@@ -423,7 +426,6 @@ struct agent {
     struct process_table processes;
     unsigned jobs;
     struct payload payload;
-    uint64_t root_id; /* the ROOT being worked on */
     struct shutdown shutdown;
 };
 

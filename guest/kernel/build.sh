@@ -32,7 +32,8 @@ set -euo pipefail
 umask 022
 export LC_ALL=C
 
-readonly here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+readonly here
 readonly fragment=$here/gvmkit.config
 readonly patches=("$here"/patches/*.patch)
 readonly tarball=${GVMKIT_KERNEL_SOURCE:-/usr/src/linux-source-6.1.tar.xz}
@@ -115,11 +116,12 @@ build()
 	done
 
 	say 'configuring'
-	kmake -s tinyconfig >&2
+	kmake -s tinyconfig >"$work/tinyconfig.log" 2>&1 ||
+		{ cat "$work/tinyconfig.log" >&2; die 'make tinyconfig failed'; }
 	(cd "$tree" && env -i PATH="$PATH" LC_ALL=C \
 		scripts/kconfig/merge_config.sh -m .config "$fragment") >"$work/merge.log" 2>&1 ||
 		{ cat "$work/merge.log" >&2; die 'merge_config.sh failed'; }
-	kmake -s olddefconfig >&2 2>"$work/olddefconfig.log" ||
+	kmake -s olddefconfig >"$work/olddefconfig.log" 2>&1 ||
 		{ cat "$work/olddefconfig.log" >&2; die 'make olddefconfig failed'; }
 	if ! lost=$(check_config "$tree/.config"); then
 		die "these lines of $fragment did not take effect:"$'\n'"$lost"
@@ -133,8 +135,8 @@ build()
 	{
 		echo "release $(kmake -s --no-print-directory kernelrelease)"
 		echo "source $(source_version)"
-		echo "compiler $("$cc" --version | head -n 1)"
-		echo "linker $(ld --version | head -n 1)"
+		echo "compiler $("$cc" --version | sed -n 1p)"
+		echo "linker $(ld --version | sed -n 1p)"
 		echo "hash $hash"
 	} >"$out/version"
 }
@@ -149,63 +151,67 @@ cleanup()
 	[ -z "${work:-}" ] || rm -rf "$work"
 }
 
-# -------------------------------------------------------------------------- main
+# One function, so that the whole script is read before anything runs.
+main()
+{
+	case ${1-} in
+	'' | --print-path) ;;
+	--help) sed -n '3,/^$/{s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 0 ;;
+	*) die "unknown argument '$1' (try --help)" ;;
+	esac
+	[ $# -le 1 ] || die 'one argument at most (try --help)'
 
-case ${1-} in
-'' | --print-path) ;;
---help) sed -n '3,/^$/{s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 0 ;;
-*) die "unknown argument '$1' (try --help)" ;;
-esac
-[ $# -le 1 ] || die 'one argument at most (try --help)'
+	[ -r "$tarball" ] || die "no kernel source at $tarball (Debian: apt-get install $packages)"
+	command -v "$cc" >/dev/null || die "no compiler '$cc' (Debian: apt-get install $packages)"
 
-[ -r "$tarball" ] || die "no kernel source at $tarball (Debian: apt-get install $packages)"
-command -v "$cc" >/dev/null || die "no compiler '$cc' (Debian: apt-get install $packages)"
+	hash=$({
+		source_version
+		echo
+		"$cc" --version | sed -n 1p
+		ld --version | sed -n 1p
+		cat "$fragment" "${patches[@]}" "$here/build.sh"
+	} | sha256sum)
+	readonly hash=${hash:0:16}
+	readonly result=$cache/$hash
 
-hash=$({
-	source_version
-	echo
-	"$cc" --version | head -n 1
-	ld --version | head -n 1
-	cat "$fragment" "${patches[@]}" "$here/build.sh"
-} | sha256sum)
-readonly hash=${hash:0:16}
-readonly result=$cache/$hash
+	if [ "${1-}" = --print-path ] || [ -e "$result/version" ]; then
+		echo "$result"
+		exit 0
+	fi
 
-if [ "${1-}" = --print-path ] || [ -e "$result/version" ]; then
+	require_tools
+	mkdir -p "$cache"
+	exec 9>"$cache/.$hash.lock"
+	if ! flock -n 9; then
+		say 'another build of the same kernel is running; waiting for it'
+		flock 9
+	fi
+	if [ -e "$result/version" ]; then
+		echo "$result"
+		exit 0
+	fi
+
+	work=$cache/.$hash.build
+	tree=$work/linux
+	out=$work/out
+	rm -rf "$work"
+	trap cleanup EXIT
+	trap 'exit 129' HUP
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+
+	set -m
+	build &
+	builder=$!
+	set +m
+	status=0
+	wait "$builder" || status=$?
+	builder=
+	[ "$status" -eq 0 ] || die "build failed (exit $status)"
+
+	mv -T "$out" "$result"
+	say "built $result"
 	echo "$result"
-	exit 0
-fi
+}
 
-require_tools
-mkdir -p "$cache"
-exec 9>"$cache/.$hash.lock"
-if ! flock -n 9; then
-	say 'another build of the same kernel is running; waiting for it'
-	flock 9
-fi
-if [ -e "$result/version" ]; then
-	echo "$result"
-	exit 0
-fi
-
-work=$cache/.$hash.build
-tree=$work/linux
-out=$work/out
-rm -rf "$work"
-trap cleanup EXIT
-trap 'exit 129' HUP
-trap 'exit 130' INT
-trap 'exit 143' TERM
-
-set -m
-build &
-builder=$!
-set +m
-status=0
-wait "$builder" || status=$?
-builder=
-[ "$status" -eq 0 ] || die "build failed (exit $status)"
-
-mv -T "$out" "$result"
-say "built $result"
-echo "$result"
+main "$@"

@@ -106,9 +106,13 @@ int gvmi_lookup(struct gvmi_image *img, const char *path, bool follow_last, stru
 /* Calls fn for each entry in the order of the directory; a non-zero return of fn ends it and is returned. */
 int gvmi_read_dir(struct gvmi_image *img, uint64_t ref, int (*fn)(void *user, const struct gvmi_entry *e), void *user,
                   struct gv_error *err);
+/* Calls fn for everything in the image, a directory before what is in it, with its path without a leading '/' ("" for the root), valid during the
+ * call; fn as above. Ends with an error on an image whose directories form a loop, which a recursion over gvmi_read_dir() would not notice. */
+int gvmi_walk(struct gvmi_image *img, int (*fn)(void *user, const char *path, const struct gvmi_stat *st), void *user,
+              struct gv_error *err);
 /* The target of a symbolic link, NUL-terminated, the caller frees it. */
 int gvmi_read_link(struct gvmi_image *img, uint64_t ref, char **target, struct gv_error *err);
-/* Calls fn with the content of a regular file piece by piece, in order; fn as above. */
+/* Calls fn with the content of a regular file piece by piece, in order; fn as above, and it must not read other files of the image. */
 int gvmi_read_file(struct gvmi_image *img, uint64_t ref, int (*fn)(void *user, const void *p, size_t n), void *user, struct gv_error *err);
 /* Calls fn for each extended attribute, with its full name. */
 int gvmi_read_xattrs(struct gvmi_image *img, uint64_t ref, int (*fn)(void *user, const char *name, const void *value, size_t n), void *user,

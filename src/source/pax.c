@@ -83,8 +83,9 @@ static int pax_time(const char *s, size_t n, int64_t *out)
 
 void tar_pax_reset(struct tar_pax *p)
 {
-    struct tar_pax fresh = { .body = p->body, .xattrs = p->xattrs, .xattr_cap = p->xattr_cap, .extents = p->extents,
-                             .extent_cap = p->extent_cap };
+    struct tar_pax fresh = {
+        .body = p->body, .xattrs = p->xattrs, .xattr_cap = p->xattr_cap, .extents = p->extents, .extent_cap = p->extent_cap
+    };
     fresh.body.len = 0;
     fresh.version_major = fresh.version_minor = -1;
     *p = fresh;
@@ -126,8 +127,8 @@ int tar_extents_check(struct tar_pax *p, uint64_t size, uint64_t stored, struct 
     p->extent_count = kept;
     if (sum != stored)
         return gv_error_set(err, GV_E_FORMAT, 0,
-                            "the map of a sparse file is wrong: its pieces have %" PRIu64 " bytes together, not the %" PRIu64 " stored", sum,
-                            stored);
+                            "the map of a sparse file is wrong: its pieces have %" PRIu64 " bytes together, not the %" PRIu64 " stored",
+                            sum, stored);
     return 0;
 }
 

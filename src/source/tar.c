@@ -79,8 +79,7 @@ bool tar_is_header(const void *block)
         plain += b[i];
         with_sign += (signed char)b[i];
     }
-    /* The sum of an empty block is right by accident when it is written down as such; it cannot be a member either way. */
-    return (said == plain || said == with_sign) && b[F_NAME] + b[F_SIZE] + b[F_MODE] + b[F_PREFIX] != 0;
+    return said == plain || said == with_sign;
 }
 
 static int cut_short(struct gv_error *err)
@@ -158,7 +157,7 @@ static int number(const struct tar_reader *r, size_t field, size_t n, const char
 
 static int read_size(const struct tar_reader *r, uint64_t *size, struct gv_error *err)
 {
-    int64_t v;
+    int64_t v = 0;
     if (number(r, F_SIZE, 12, "size", &v, err) < 0)
         return -1;
     if (v < 0)
@@ -170,7 +169,7 @@ static int read_size(const struct tar_reader *r, uint64_t *size, struct gv_error
 /* The data of a member that describes the next one. */
 static int read_meta(struct tar_reader *r, struct gv_buf *out, struct gv_error *err)
 {
-    uint64_t size;
+    uint64_t size = 0;
     if (read_size(r, &size, err) < 0)
         return -1;
     if (size > TAR_META_MAX)
@@ -218,7 +217,7 @@ static int read_global(struct tar_reader *r, struct gv_error *err)
 /* Go's writer before 1.8 put a prefix into headers of the GNU kind, where access and change times are: then those are no numbers. */
 static bool has_gnu_prefix(const unsigned char *b)
 {
-    int64_t v;
+    int64_t v = 0;
     if (!b[F_PREFIX] || (tar_number(b + F_GNU_ATIME, 12, &v) == 0 && tar_number(b + F_GNU_CTIME, 12, &v) == 0))
         return false;
     for (size_t i = 0; i < 155 && b[F_PREFIX + i]; i++)
@@ -256,7 +255,8 @@ static int choose_names(struct tar_reader *r, struct tar_entry *e, enum dialect 
     bool clash = (r->have_name && p->path_len && (r->name.len != p->path_len || memcmp(r->name.data, p->path, p->path_len) != 0)) ||
                  (r->have_link && p->link_len && (r->link.len != p->link_len || memcmp(r->link.data, p->link, p->link_len) != 0));
     if (clash)
-        return gv_error_set(err, GV_E_UNSUPPORTED, 0, "a pax header and a GNU long name that differ, which programs read in different ways");
+        return gv_error_set(err, GV_E_UNSUPPORTED, 0,
+                            "a pax header and a GNU long name that differ, which programs read in different ways");
     if (!r->have_name)
         header_name(r, dialect);
     if (!r->have_link) {
@@ -284,7 +284,7 @@ static int choose_names(struct tar_reader *r, struct tar_entry *e, enum dialect 
 
 static int owner(const struct tar_reader *r, size_t field, const char *what, uint32_t *out, struct gv_error *err)
 {
-    int64_t v;
+    int64_t v = 0;
     if (number(r, field, 8, what, &v, err) < 0)
         return -1;
     if (v < 0 || v >= UINT32_MAX)
@@ -502,7 +502,7 @@ static int content(struct tar_reader *r, struct tar_entry *e, unsigned char flag
 static int member(struct tar_reader *r, struct tar_entry *e, struct gv_error *err)
 {
     unsigned char flag = r->block[F_TYPE];
-    uint64_t size;
+    uint64_t size = 0;
     if (choose_names(r, e, dialect_of(r->block), err) < 0)
         return -1;
     if (type_of(flag, &e->type, err) < 0 || attributes(r, e, err) < 0 || read_size(r, &size, err) < 0)
@@ -562,8 +562,9 @@ int tar_reader_next(struct tar_reader *r, struct tar_entry *e, struct gv_error *
         if (is_zero(r->block))
             return end_of_archive(r, err);
         if (!tar_is_header(r->block))
-            return r->started ? gv_error_set(err, GV_E_FORMAT, 0, "the tar archive is damaged: no header at byte %" PRIu64, r->at - TAR_BLOCK)
-                              : gv_error_set(err, GV_E_FORMAT, 0, "this is not a tar archive");
+            return r->started
+                       ? gv_error_set(err, GV_E_FORMAT, 0, "the tar archive is damaged: no header at byte %" PRIu64, r->at - TAR_BLOCK)
+                       : gv_error_set(err, GV_E_FORMAT, 0, "this is not a tar archive");
         r->started = true;
         int status;
         switch (r->block[F_TYPE]) {

@@ -11,6 +11,9 @@
  * and a typical first program translate about 25 MiB. See docs/vm.md for the measurement. */
 #define TB_SIZE_MIB "32"
 
+/* A panic prints the whole log and ends QEMU (-no-reboot); an NMI that we send to a guest that hangs is a panic. */
+#define APPEND_PANIC " panic=-1 reboot=t unknown_nmi_panic panic_print=0x20"
+
 static const struct vm_platform platforms[] = {
     { .accel = VM_ACCEL_KVM,
       .accel_option = "kvm",
@@ -18,7 +21,7 @@ static const struct vm_platform platforms[] = {
       .cpu = "host",
       .firmware = "qboot.rom",
       .kernel = "vmlinux",
-      .append = "console=ttyS0 panic=-1 reboot=t no_timer_check",
+      .append = "console=ttyS0 no_timer_check" APPEND_PANIC,
       .append_quiet = "quiet loglevel=1",
       .devices_max = 200 },
     { .accel = VM_ACCEL_TCG,
@@ -27,7 +30,7 @@ static const struct vm_platform platforms[] = {
       .cpu = "max",
       .firmware = "qboot.rom",
       .kernel = "vmlinux",
-      .append = "console=ttyS0 panic=-1 reboot=t no_timer_check nolapic_timer",
+      .append = "console=ttyS0 no_timer_check nolapic_timer" APPEND_PANIC,
       .append_quiet = "quiet loglevel=1",
       .devices_max = 200 },
 };

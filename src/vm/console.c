@@ -27,7 +27,7 @@ static size_t escape_length(const char *s, size_t n)
     return i < n ? i + 1 : n;
 }
 
-char *vm_tail_last(const struct vm_tail *t, size_t lines, char *out, size_t size)
+char *vm_tail_last(const struct vm_tail *t, size_t lines, const char *marker, char *out, size_t size)
 {
     /* The text in order, then cleaned in place: every line break becomes one '\n', none at the ends. */
     char flat[TAIL_SIZE];
@@ -50,14 +50,21 @@ char *vm_tail_last(const struct vm_tail *t, size_t lines, char *out, size_t size
     }
     while (n && (flat[n - 1] == '\n' || flat[n - 1] == ' '))
         n--;
+    const char *found = marker ? memmem(flat, n, marker, strlen(marker)) : NULL;
+    if (found) {
+        const char *end = memchr(found, '\n', n - (size_t)(found - flat));
+        n = end ? (size_t)(end - flat) : n;
+    }
     size_t from = n;
     for (size_t seen = 0; from > 0; from--)
         if (flat[from - 1] == '\n' && ++seen == lines)
             break;
     size_t used = 0;
-    for (size_t i = n; i > from && used + 3 < size; i--) { /* from the end, so that it is the end which is kept */
+    for (size_t i = n; i > from; i--) { /* from the end, so that it is the end which is kept */
         const char *part = flat[i - 1] == '\n' ? " | " : flat + i - 1;
         size_t length = flat[i - 1] == '\n' ? 3 : 1;
+        if (used + length >= size)
+            break;
         used += length;
         memcpy(out + size - 1 - used, part, length);
     }

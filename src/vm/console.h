@@ -8,7 +8,7 @@
 
 #include "core/core.h"
 
-#define TAIL_SIZE 4096U
+#define TAIL_SIZE 8192U
 
 struct vm_tail {
     char text[TAIL_SIZE];
@@ -17,7 +17,8 @@ struct vm_tail {
 };
 
 void vm_tail_add(struct vm_tail *t, const char *data, size_t n);
-/* The last `lines` lines that are not blank, joined by " | ", without terminal sequences, at most size - 1 bytes (the end is kept). Returns out. */
-char *vm_tail_last(const struct vm_tail *t, size_t lines, char *out, size_t size);
+/* The last `lines` lines that are not blank, joined by " | ", without terminal sequences, at most size - 1 bytes (the end is kept). Returns out.
+ * With a marker that occurs, the last ones up to and with the line of its first occurrence. */
+char *vm_tail_last(const struct vm_tail *t, size_t lines, const char *marker, char *out, size_t size);
 
 #endif

@@ -196,7 +196,8 @@ int vm_guardian_start(struct vm_guardian *g, const struct vm_guardian_spec *spec
 
     size_t n = spec->keep_count;
     cleanup_free int *keep = gv_reallocarray(NULL, n + 3, sizeof(*keep));
-    memcpy(keep, spec->keep, n * sizeof(*keep));
+    if (n)
+        memcpy(keep, spec->keep, n * sizeof(*keep));
     keep[n++] = spec->output_fd;
     keep[n++] = life_read;
     keep[n++] = report_write;

@@ -90,6 +90,12 @@ void vm_qmp_quit(struct vm_qmp *q)
         send_quit(q);
 }
 
+void vm_qmp_inject_nmi(struct vm_qmp *q)
+{
+    if (q->ready)
+        gv_buf_addf(&q->out, "{\"execute\":\"inject-nmi\"}\n");
+}
+
 void vm_qmp_clear(struct vm_qmp *q)
 {
     gv_buf_clear(&q->line);

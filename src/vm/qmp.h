@@ -27,6 +27,8 @@ struct vm_qmp {
 int vm_qmp_feed(struct vm_qmp *q, const void *data, size_t n, struct gv_error *err);
 /* Asks QEMU to end, at once or as soon as it is ready to be asked. */
 void vm_qmp_quit(struct vm_qmp *q);
+/* A non-maskable interrupt for every CPU of the guest; nothing when QEMU is not ready to be asked. */
+void vm_qmp_inject_nmi(struct vm_qmp *q);
 void vm_qmp_clear(struct vm_qmp *q);
 
 #endif

@@ -21,6 +21,12 @@
 /* A released guardian kills QEMU at once; one that does not is stopped or stuck. */
 #define RELEASE_MS 500U
 
+/* How long a guest that hangs may take to print its log. */
+#define AUTOPSY_MS 1500U
+/* What the kernel says when it panics, and when it gets an NMI. */
+#define PANIC_LINE "Kernel panic - "
+#define NMI_LINE "Uhhuh. NMI received"
+
 static void end_handles(struct vm *vm);
 
 /* ---- the way to the end ---------------------------------------------------------------------------------------------------------- */
@@ -53,20 +59,38 @@ void vm_fail(struct vm *vm, const struct gv_error *why)
     release(vm);
 }
 
-/* Adds the last lines of the guest's console to an error that they may explain. */
-static void add_console(struct vm *vm, struct gv_error *err)
+/* Adds to an error what the guest's console may have to do with it: the line of a panic, and not its trace, or else the last lines. */
+static void add_console(const struct vm *vm, struct gv_error *err)
 {
-    char lines[600];
-    if (*vm_tail_last(&vm->console_tail, 6, lines, sizeof(lines)))
-        gv_error_hint(err, "the guest's console said: %s", lines);
+    char text[600];
+    const char *said = vm_tail_last(&vm->console_tail, 1, PANIC_LINE, text, sizeof(text));
+    if (!strstr(said, PANIC_LINE))
+        said = vm_tail_last(&vm->console_tail, 5, NULL, text, sizeof(text));
+    if (*said)
+        gv_error_hint(err, "the guest's console said: %s", said);
+}
+
+/* The same for a guest that hung: the last lines before the answer to our NMI. */
+static void add_console_of_hung(const struct vm *vm, struct gv_error *err)
+{
+    char text[600];
+    vm_tail_last(&vm->console_tail, 6, NMI_LINE, text, sizeof(text));
+    char *answer = strstr(text, NMI_LINE), *before = NULL;
+    for (char *at = text; answer && (at = strstr(at, " | ")) && at < answer; at++)
+        before = at;
+    if (answer)
+        *(before ? before : text) = '\0';
+    if (*text)
+        gv_error_hint(err, "the guest's console said: %s", text);
 }
 
 /* QEMU's own last words, without its name before them. */
 static const char *last_words(const struct vm *vm, char *buf, size_t size)
 {
-    const char *words = vm_tail_last(&vm->output_tail, 2, buf, size);
+    const char *words = vm_tail_last(&vm->output_tail, 2, NULL, buf, size);
     static const char name[] = "qemu-system-x86_64: ";
-    return strncmp(words, name, sizeof(name) - 1) ? words : words + sizeof(name) - 1;
+    words = strncmp(words, name, sizeof(name) - 1) ? words : words + sizeof(name) - 1;
+    return *words ? words : "it did not say why";
 }
 
 /* Nobody has said yet why the VM ended: finds out from what QEMU left. */
@@ -85,7 +109,7 @@ static void explain(struct vm *vm)
         if (WTERMSIG(vm->qemu_status) == SIGKILL)
             gv_error_hint(why, "if nobody did it, the host has run out of memory");
     } else if (WEXITSTATUS(vm->qemu_status) != 0) {
-        gv_error_set(why, GV_E_DIED, 0, "QEMU failed: %s", *words ? words : "it did not say why");
+        gv_error_set(why, GV_E_DIED, 0, "QEMU failed: %s", words);
         if (strstr(words, "guest memory") || strstr(words, "annot allocate memory"))
             gv_error_hint(why, "there is no memory for the VM: ask for less, or raise the limit (ulimit -v)");
     } else if (!vm->greeted) {
@@ -131,6 +155,8 @@ static void finish(struct vm *vm)
         gv_remove_tree(vm->remove_at_end, NULL);
     if (!vm->why.code && !vm->asked)
         explain(vm);
+    else if (vm->why.code == GV_E_TIMEOUT)
+        add_console_of_hung(vm, &vm->why);
     vm->state = VM_CLOSING;
 
     struct gv_error died = GV_ERROR_INIT;
@@ -299,14 +325,25 @@ static void on_broken(void *user, const struct gv_error *why)
         uv_timer_start(&vm->timer, on_silent_end, SILENT_END_MS, 0);
 }
 
+static void on_autopsy_late(uv_timer_t *t)
+{
+    release(t->data);
+}
+
+/* The guest was told to be quiet, so its console is most likely empty, and why it hangs lies in its log. A non-maskable interrupt makes its kernel
+ * panic and print all of that (see args.c), unless it hangs too early for it; then QEMU ends by itself. `finish` adds the lines to the error. */
 static void on_boot_late(uv_timer_t *t)
 {
     struct vm *vm = t->data;
-    struct gv_error why = GV_ERROR_INIT;
-    gv_error_set(&why, GV_E_TIMEOUT, 0, "the guest %s within %u s", vm->greeted ? "was not ready" : "did not answer",
-                 vm->boot_timeout_ms / 1000);
-    add_console(vm, &why);
-    vm_fail(vm, &why);
+    gv_error_set(&vm->why, GV_E_TIMEOUT, 0, "the guest %s within %u.%u s", vm->greeted ? "was not ready" : "did not answer",
+                 vm->boot_timeout_ms / 1000, vm->boot_timeout_ms % 1000 / 100);
+    if (vm->accel == VM_ACCEL_KVM && vm->probe) {
+        release(vm); /* a CPU that executes nothing takes no interrupt either */
+        return;
+    }
+    vm_qmp_inject_nmi(&vm->qmp);
+    qmp_send(vm);
+    uv_timer_start(&vm->timer, on_autopsy_late, AUTOPSY_MS, 0);
 }
 
 void vm_setup_done(struct vm *vm)

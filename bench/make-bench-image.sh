@@ -1,0 +1,132 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Make a large image of real Debian packages for the bench: an OCI image layout with three gzip layers, about 800 MB
+# unpacked. Prints its directory, which is kept in $XDG_CACHE_HOME/gvmkit/bench and used again.
+#
+# The layers are what a Dockerfile would leave: a minimal Debian; what `apt-get install` of compilers, interpreters and
+# a database added and changed; and a last one that removes documentation (whiteouts) and adds a user. They are made
+# inside one run of mmdebstrap, which needs root or user namespaces (package uidmap, /etc/subuid).
+
+set -euo pipefail
+export LC_ALL=C
+umask 022
+
+die() { printf 'bench image: %s\n' "$*" >&2; exit 1; }
+
+readonly packages='build-essential git perl-doc python3-numpy python3-django nodejs postgresql-15 vim emacs-common'
+
+# ---- inside mmdebstrap: $1 is the root that is being made ----------------------------------------------------------
+
+# Name, type, size, times and inode of everything, to see later what changed.
+record()
+{
+	(cd "$1" && find . -path ./.layers -prune -o -path ./proc -prune -o -path ./sys -prune -o -path ./dev -prune -o \
+		-path ./var/lib/apt/lists -prune -o -path ./var/cache/apt -prune -o \
+		-printf '%p\t%y %m %U:%G %s %T@ %C@ %i\n' | sort)
+}
+
+# Put what differs between the records $2 and $3 of the root $1 into the layer $4: changed things, and whiteouts.
+layer()
+{
+	local root=$1 before=$2 after=$3 out=$4
+	local marks=$root/.layers/marks
+	mkdir -p "$marks"
+	comm -13 "$before" "$after" | cut -f 1 >"$out.changed"
+	comm -23 <(cut -f 1 "$before" | sort) <(cut -f 1 "$after" | sort) >"$out.gone"
+	tar -C "$root" --no-recursion --null -T <(tr '\n' '\0' <"$out.changed") --numeric-owner --xattrs -cf "$out"
+	# A whiteout for each topmost thing that is gone.
+	awk -F / '{ p = $0; sub(/\/[^\/]*$/, "", p); if (!(p in gone)) print; gone[$0] = 1 }' "$out.gone" |
+		while IFS= read -r path; do
+			mkdir -p "$marks/${path%/*}"
+			: >"$marks/${path%/*}/.wh.${path##*/}"
+		done
+	(cd "$marks" && find . -type f -print0 | sort -z) |
+		tar -C "$marks" --null -T - --numeric-owner --owner=0 --group=0 --append -f "$out"
+	rm -rf "$marks" "$out.changed" "$out.gone"
+}
+
+if [ "${1-}" = --hook ]; then
+	root=$2
+	layers=$root/.layers
+	mkdir "$layers"
+	: >"$layers/0"
+	record "$root" >"$layers/1"
+	layer "$root" "$layers/0" "$layers/1" "$layers/layer1.tar"
+	# shellcheck disable=SC2086 # words
+	chroot "$root" env DEBIAN_FRONTEND=noninteractive apt-get -y --no-install-recommends install $packages
+	chroot "$root" apt-get clean
+	record "$root" >"$layers/2"
+	layer "$root" "$layers/1" "$layers/2" "$layers/layer2.tar"
+	rm -rf "$root"/usr/share/doc/[a-m]* "$root/var/cache/debconf"
+	chroot "$root" useradd -m bench
+	printf '#!/bin/sh\necho bench\n' >"$root/home/bench/start"
+	chmod 755 "$root/home/bench/start"
+	record "$root" >"$layers/3"
+	layer "$root" "$layers/2" "$layers/3" "$layers/layer3.tar"
+	exit 0
+fi
+
+# ---- outside -------------------------------------------------------------------------------------------------------
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+version=$(sha256sum <"$here/${BASH_SOURCE[0]##*/}")
+cache=${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/gvmkit/bench
+out=$cache/image-${version:0:12}
+if [ -d "$out" ]; then
+	printf '%s\n' "$out"
+	exit 0
+fi
+mkdir -p "$cache"
+work=$(mktemp -d "$cache/.work.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+printf 'bench image: making it with mmdebstrap, which takes some minutes\n' >&2
+mkdir "$work/tars"
+chmod 777 "$work" "$work/tars" # in a user namespace the hooks are somebody else
+mmdebstrap --quiet --variant=minbase --customize-hook="'$here/${BASH_SOURCE[0]##*/}' --hook \"\$1\"" \
+	--customize-hook="copy-out /.layers/layer1.tar /.layers/layer2.tar /.layers/layer3.tar '$work/tars'" \
+	bookworm /dev/null >"$work/log" 2>&1 || { tail -n 20 "$work/log" >&2; die 'mmdebstrap failed'; }
+
+blobs=$work/image/blobs/sha256
+mkdir -p "$blobs"
+
+# Move a file to where its digest says; prints the digest.
+blob()
+{
+	local digest
+	digest=$(sha256sum <"$1")
+	digest=${digest%% *}
+	mv "$1" "$blobs/$digest"
+	printf '%s' "$digest"
+}
+
+diff_ids='' descriptors='' total=0
+for tar in "$work"/tars/layer[123].tar; do
+	sum=$(sha256sum <"$tar")
+	diff_ids+=${diff_ids:+,}\"sha256:${sum%% *}\"
+	total=$((total + $(stat -c %s "$tar")))
+	gzip -n "$tar"
+	size=$(stat -c %s "$tar.gz")
+	digest=$(blob "$tar.gz")
+	descriptors+=${descriptors:+,}'{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"sha256:'$digest'","size":'$size'}'
+done
+cat >"$work/config" <<CONFIG
+{"architecture":"amd64","os":"linux","config":{"Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+"Cmd":["/home/bench/start"],"Volumes":{"/data":{}}},"rootfs":{"type":"layers","diff_ids":[$diff_ids]}}
+CONFIG
+size=$(stat -c %s "$work/config")
+config=$(blob "$work/config")
+printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:%s","size":%d},"layers":[%s]}' \
+	"$config" "$size" "$descriptors" >"$work/manifest"
+size=$(stat -c %s "$work/manifest")
+manifest=$(blob "$work/manifest")
+printf '{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:%s","size":%d,"platform":{"architecture":"amd64","os":"linux"},"annotations":{"org.opencontainers.image.ref.name":"bench"}}]}' \
+	"$manifest" "$size" >"$work/image/index.json"
+printf '{"imageLayoutVersion":"1.0.0"}' >"$work/image/oci-layout"
+printf 'bench image: layers of %d MB\n' $((total / 1000000)) >&2
+chmod -R u=rwX,go=rX "$work/image"
+mv -T "$work/image" "$out"
+printf '%s\n' "$out"

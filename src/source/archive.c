@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "source/archive.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "source/store.h"
+#include "source/tar.h"
+
+#define MEMBERS_MAX 100000
+#define MEMBER_NAME_MAX 1024
+#define LINKS_MAX 8
+
+struct member {
+    char *name; /* normalised: no leading, doubled or trailing slash, no "." */
+    char *link; /* the member it stands for, normalised; NULL for a file */
+    uint64_t offset, size;
+    size_t order; /* in the archive */
+};
+
+struct archive {
+    bool directory;
+    int fd; /* of the directory, of the tar, or of what it was unpacked to */
+    uint64_t input_bytes;
+    struct member *members; /* sorted by name */
+    size_t count;
+};
+
+void archive_close(struct archive *a)
+{
+    if (!a)
+        return;
+    for (size_t i = 0; i < a->count; i++) {
+        free(a->members[i].name);
+        free(a->members[i].link);
+    }
+    free(a->members);
+    if (a->fd >= 0)
+        close(a->fd);
+    free(a);
+}
+
+uint64_t archive_input_bytes(const struct archive *a)
+{
+    return a->input_bytes;
+}
+
+void blob_close(struct blob *b)
+{
+    if (b->fd >= 0 && !b->shared)
+        close(b->fd);
+    *b = (struct blob)BLOB_INIT;
+}
+
+/* The path `name`, taken from the directory of `base` when that is not NULL, without ".", ".." and empty parts. NULL when it leaves the
+ * archive or is too long. */
+static char *normalise(const char *base, const char *name)
+{
+    cleanup_buf struct gv_buf out = { 0 };
+    if (base && name[0] != '/') {
+        const char *slash = strrchr(base, '/');
+        if (slash)
+            gv_buf_add(&out, base, (size_t)(slash - base));
+    }
+    for (const char *p = name;;) {
+        p += strspn(p, "/");
+        size_t len = strcspn(p, "/");
+        if (len == 0)
+            break;
+        if (len == 2 && p[0] == '.' && p[1] == '.') {
+            if (out.len == 0)
+                return NULL;
+            while (out.len && out.data[out.len - 1] != '/')
+                out.len--;
+            if (out.len)
+                out.len--;
+        } else if (len != 1 || p[0] != '.') {
+            if (out.len)
+                gv_buf_add(&out, "/", 1);
+            gv_buf_add(&out, p, len);
+        }
+        if (out.len > MEMBER_NAME_MAX)
+            return NULL;
+        p += len;
+    }
+    return gv_strdup(gv_buf_str(&out));
+}
+
+static int compare_members(const void *a, const void *b)
+{
+    const struct member *x = a, *y = b;
+    int c = strcmp(x->name, y->name);
+    /* Of several members with one name the last in the archive counts; it comes first here. */
+    return c ? c : x->order < y->order ? 1 : -1;
+}
+
+static int add_member(struct archive *a, const struct tar_entry *e, size_t *cap, struct gv_error *err)
+{
+    if (e->type != TAR_FILE && e->type != TAR_HARDLINK && e->type != TAR_SYMLINK)
+        return 0;
+    if (e->sparse)
+        return gv_error_set(err, GV_E_UNSUPPORTED, 0, "member `%.200s` is stored as a sparse file", e->path);
+    if (a->count >= MEMBERS_MAX)
+        return gv_error_set(err, GV_E_LIMIT, 0, "it has more than %d members", MEMBERS_MAX);
+    cleanup_free char *name = normalise(NULL, e->path), *link = NULL;
+    if (!name)
+        return gv_error_set(err, GV_E_FORMAT, 0, "member `%.200s` has a name that leads out of the archive or is too long", e->path);
+    if (e->type != TAR_FILE) {
+        link = normalise(e->type == TAR_SYMLINK ? name : NULL, e->link);
+        if (!link)
+            return gv_error_set(err, GV_E_FORMAT, 0, "member `%.200s` is a link that leads out of the archive", e->path);
+    }
+    if (a->count == *cap) {
+        *cap = *cap ? *cap * 2 : 64;
+        a->members = gv_reallocarray(a->members, *cap, sizeof(*a->members));
+    }
+    a->members[a->count] = (struct member){ .name = steal_ptr(name), .link = steal_ptr(link), .offset = e->offset, .size = e->size };
+    a->members[a->count].order = a->count;
+    a->count++;
+    return 0;
+}
+
+static int index_members(struct archive *a, uint64_t size, struct gv_error *err)
+{
+    CLEANUP(stream) struct stream *s = stream_file_new(a->fd, 0, size);
+    CLEANUP(tar_reader) struct tar_reader *r = tar_reader_new(s);
+    struct tar_entry e;
+    size_t cap = 0;
+    int got;
+    while ((got = tar_reader_next(r, &e, err)) > 0)
+        if (add_member(a, &e, &cap, err) < 0)
+            return -1;
+    if (got < 0)
+        return -1;
+    if (a->count)
+        qsort(a->members, a->count, sizeof(*a->members), compare_members);
+    return 0;
+}
+
+/* Unpacks the file a->fd, which it replaces. */
+static int unpack(struct archive *a, uint64_t *size, enum compression c, struct source_budget *budget, bool threads, struct gv_error *err)
+{
+    struct spool spool = { .fd = gv_scratch_file(err) };
+    if (spool.fd < 0)
+        return -1;
+    struct stream *s = stream_limit_new(stream_decompress_new(stream_file_new(a->fd, 0, *size), c), budget);
+    struct stream_follower writer = spool_follower(&spool);
+    struct stream *pump = stream_pump_new(s, &writer, 1, threads);
+    int status = stream_pump_finish(pump, err);
+    stream_close(pump); /* its threads use the files */
+    if (status < 0) {
+        close(spool.fd);
+        return -1;
+    }
+    close(a->fd);
+    a->fd = spool.fd;
+    *size = spool.at;
+    return 0;
+}
+
+static int open_tar(struct archive *a, uint64_t size, struct source_budget *budget, bool threads, struct gv_error *err)
+{
+    unsigned char head[COMPRESSION_SNIFF_SIZE];
+    ssize_t got = gv_pread_full(a->fd, head, sizeof(head), 0);
+    if (got < 0)
+        return gv_error_errno(err, "cannot read");
+    if (got == 0)
+        return gv_error_set(err, GV_E_FORMAT, 0, "the file is empty");
+    enum compression c = compression_sniff(head, (size_t)got);
+    if (c != COMPRESSION_NONE) {
+        /* The archive and its layers are unpacked one after the other, each with the full allowance. */
+        budget->input = size;
+        if (unpack(a, &size, c, budget, threads, err) < 0)
+            return -1;
+        budget->input = 0;
+        atomic_store(&budget->unpacked, 0);
+    }
+    return index_members(a, size, err);
+}
+
+int archive_open(struct archive **out, const char *path, struct source_budget *budget, bool threads, struct gv_error *err)
+{
+    CLEANUP(archive) struct archive *a = gv_new(struct archive);
+    a->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (a->fd < 0)
+        return gv_error_set(err, errno == ENOENT ? GV_E_NOT_FOUND : GV_E_IO, errno, "cannot open `%s`", path);
+    struct stat st;
+    if (fstat(a->fd, &st) < 0)
+        return gv_error_errno(err, "cannot look at `%s`", path);
+    if (S_ISDIR(st.st_mode)) {
+        a->directory = true;
+    } else if (S_ISREG(st.st_mode)) {
+        a->input_bytes = (uint64_t)st.st_size;
+        if (open_tar(a, (uint64_t)st.st_size, budget, threads, err) < 0)
+            return gv_error_prefix(err, "`%s`", path);
+    } else {
+        return gv_error_set(err, GV_E_FORMAT, 0, "`%s` is neither a file nor a directory", path);
+    }
+    *out = steal_ptr(a);
+    return 0;
+}
+
+static const struct member *find_member(const struct archive *a, const char *name)
+{
+    size_t low = 0, high = a->count; /* the first of several with this name */
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (strcmp(a->members[mid].name, name) < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < a->count && strcmp(a->members[low].name, name) == 0 ? &a->members[low] : NULL;
+}
+
+static int find_file(struct archive *a, const char *name, struct blob *out)
+{
+    struct blob b = { .fd = openat(a->fd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK) };
+    struct stat st;
+    if (b.fd < 0)
+        return -1;
+    if (fstat(b.fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+        blob_close(&b);
+        errno = EINVAL;
+        return -1;
+    }
+    b.size = (uint64_t)st.st_size;
+    *out = b;
+    return 0;
+}
+
+static int find_in_tar(struct archive *a, const char *name, struct blob *out)
+{
+    const struct member *m = find_member(a, name);
+    for (int links = 0; m && m->link && links < LINKS_MAX; links++)
+        m = find_member(a, m->link);
+    errno = ENOENT;
+    if (!m || m->link)
+        return -1;
+    *out = (struct blob){ .fd = a->fd, .shared = true, .offset = m->offset, .size = m->size };
+    return 0;
+}
+
+int archive_find(struct archive *a, const char *name, struct blob *out, struct gv_error *err)
+{
+    cleanup_free char *clean = normalise(NULL, name);
+    if (!clean || !*clean)
+        return gv_error_set(err, GV_E_FORMAT, 0, "`%.200s` cannot be the name of a part of an image", name);
+    if ((a->directory ? find_file(a, clean, out) : find_in_tar(a, clean, out)) < 0)
+        return gv_error_set(err, errno == ENOENT ? GV_E_NOT_FOUND : GV_E_IO, errno == ENOENT ? 0 : errno, "`%.200s` is missing", name);
+    if (a->directory)
+        a->input_bytes += out->size;
+    return 0;
+}
+
+bool archive_has(const struct archive *a, const char *name)
+{
+    struct stat st;
+    if (!a->directory)
+        return find_member(a, name) != NULL;
+    return fstatat(a->fd, name, &st, 0) == 0 && S_ISREG(st.st_mode);
+}
+
+int blob_read(const struct blob *b, struct gv_buf *out, struct gv_error *err)
+{
+    if (b->size > ARCHIVE_JSON_MAX)
+        return gv_error_set(err, GV_E_LIMIT, 0, "%" PRIu64 " bytes are too many for a description in JSON", b->size);
+    gv_buf_reserve(out, (size_t)b->size);
+    ssize_t got = gv_pread_full(b->fd, out->data + out->len, (size_t)b->size, b->offset);
+    if (got < 0)
+        return gv_error_errno(err, "cannot read");
+    if ((uint64_t)got < b->size)
+        return gv_error_set(err, GV_E_FORMAT, 0, "the file is cut short");
+    out->len += (size_t)got;
+    return 0;
+}
+
+json_t *json_parse(const void *text, size_t n, struct gv_error *err)
+{
+    json_error_t e;
+    json_t *j = json_loadb(text, n, JSON_REJECT_DUPLICATES, &e);
+    if (!j)
+        gv_error_set(err, GV_E_FORMAT, 0, "not valid JSON: %s (line %d)", e.text, e.line);
+    return j;
+}
+
+const char *json_string_of(const json_t *object, const char *key)
+{
+    return json_string_value(json_object_get(object, key));
+}

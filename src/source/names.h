@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Names: what the user calls an image (transport, file, name in it), and the names of images as Docker understands them.
+ */
+#ifndef GV_SOURCE_NAMES_H
+#define GV_SOURCE_NAMES_H
+
+#include "source/stream.h"
+
+enum transport { TRANSPORT_ANY, TRANSPORT_DOCKER_ARCHIVE, TRANSPORT_OCI, TRANSPORT_OCI_ARCHIVE };
+
+struct source_reference {
+    enum transport transport;
+    char *path; /* of the file or directory */
+    char *name; /* which image in it, NULL for the only one */
+};
+void source_reference_clear(struct source_reference *r);
+static inline void gv_cleanup_source_reference_fn(struct source_reference *r)
+{
+    source_reference_clear(r);
+}
+
+/* Takes a reference (see source_load) apart. A colon in the name of an existing file belongs to it. *out must be zero-initialised. */
+int source_reference_parse(struct source_reference *out, const char *text, struct gv_error *err);
+
+/* The full form of an image's name: "docker.io/library/alpine:latest" for "alpine", as Docker completes it; a digest after "@" is kept in
+ * place of a tag. The caller frees it. NULL when the name is not a valid one. */
+char *image_name_normalise(const char *name);
+
+/* Whether two names of images mean the same. */
+bool image_name_equal(const char *a, const char *b);
+
+/* A list of names for messages: "a, b and 7 more"; "none" when empty. The caller frees it. */
+char *name_list(const struct gv_strv *names);
+
+struct platform {
+    char *os, *architecture, *variant; /* NULL where not said */
+};
+void platform_clear(struct platform *p);
+static inline void gv_cleanup_platform_fn(struct platform *p)
+{
+    platform_clear(p);
+}
+/* "os/arch[/variant]"; NULL is linux/amd64. *out must be zero-initialised. */
+int platform_parse(struct platform *out, const char *text, struct gv_error *err);
+/* Whether an image for `have` is what was wanted. What either does not say fits everything. */
+bool platform_fits(const struct platform *want, const struct platform *have);
+/* "linux/arm64/v8"; the caller frees it. */
+char *platform_format(const struct platform *p) __attribute__((returns_nonnull));
+
+#endif
