@@ -100,14 +100,16 @@ build()
 {
 	say "unpacking $tarball"
 	mkdir -p "$tree" "$out"
-	# Sources of hardware we never build; their Kconfig files must stay.
+	# Leave out what is never built.  The Kconfig files of drivers must stay.
 	tar -xf "$tarball" -C "$tree" --strip-components=1 --no-same-owner \
 		--wildcards --wildcards-match-slash \
+		--exclude='linux-source-*/arch/[!x.]*/*.[chS]' --exclude='*.dts' --exclude='*.dtsi' \
 		--exclude='*/drivers/gpu/*.[ch]' --exclude='*/drivers/media/*.[ch]' \
 		--exclude='*/drivers/net/ethernet/*.[ch]' --exclude='*/drivers/net/wireless/*.[ch]' \
 		--exclude='*/drivers/staging/*.[ch]' --exclude='*/drivers/infiniband/*.[ch]' \
 		--exclude='*/sound/*.[ch]' --exclude='*/tools/testing/*' --exclude='*/tools/perf/*' \
-		--exclude='*.rst' --exclude='*.dts' --exclude='*.dtsi' --exclude='*.yaml'
+		--exclude='*/Documentation/*.rst' --exclude='*/Documentation/*.yaml' \
+		--exclude='*/samples/*.[chS]'
 
 	local p
 	for p in "${patches[@]}"; do

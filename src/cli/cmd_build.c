@@ -86,7 +86,7 @@ static void print_text(const struct convert_result *r)
         putchar('\n');
     }
     printf("source   %s, %u layer%s of %s unpacked\n", archive, r->layers, r->layers == 1 ? "" : "s", layers);
-    printf("content  %s in %llu files\n", content, (unsigned long long)r->totals.inodes);
+    printf("content  %s in %llu files\n", content, (unsigned long long)r->totals.files);
     printf("file     ");
     cli_print_clean(stdout, r->path);
     printf("\nsize     %s, 1:%.1f of the layers, 1:%.1f of the content\n", size, ratio(r->layer_bytes, r->image.size),

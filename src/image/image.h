@@ -148,7 +148,7 @@ static inline void gv_cleanup_image_config_fn(struct image_config *c)
 }
 
 /* Reads a JSON object of n bytes with the keys above (null and unknown keys are ignored; a known key of a wrong type is an error). At most
- * 1 MiB and 64 levels deep. *c must be zero-initialised. */
+ * 1 MiB and 2048 levels deep. *c must be zero-initialised. */
 int image_config_parse(struct image_config *c, const char *json, size_t n, struct gv_error *err);
 
 /* The compact JSON of the configuration with sorted keys and no null values, the caller's to free: same configuration, same bytes. */

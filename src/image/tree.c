@@ -88,16 +88,27 @@ struct image_inode *image_inode_new(struct image_tree *t, enum image_type type)
     return i;
 }
 
-static uint32_t name_hash(const char *name, size_t len)
+static uint64_t multiply_fold(uint64_t a, uint64_t b)
 {
-    /* FNV-1a with a final mix. Collisions made on purpose only slow the attacker's own conversion: entries are limited in number. */
-    uint32_t h = 2166136261U;
-    for (size_t i = 0; i < len; i++)
-        h = (h ^ (unsigned char)name[i]) * 16777619U;
-    h ^= h >> 15;
-    h *= 0x85ebca6bU;
-    h ^= h >> 13;
-    return h;
+    unsigned __int128 r = (unsigned __int128)a * b;
+    return (uint64_t)(r >> 64) ^ (uint64_t)r;
+}
+
+/* Names come from images, and could be chosen to fall into one chain: n names would then cost n * n steps. So the hash depends on where the
+ * directory happens to lie in memory, which whoever made the image cannot know; nothing that is written out depends on the order of
+ * chains. Both factors of each multiplication hold a part of that secret, so that no difference between names cancels out for all
+ * secrets. */
+static uint32_t name_hash(const struct image_dir *d, const char *name, size_t len)
+{
+    uint64_t secret = multiply_fold((uint64_t)(uintptr_t)d ^ 0x9e3779b97f4a7c15U, 0xd6e8feb86659fd93U);
+    uint64_t h = secret ^ len;
+    for (; len > 0; name += len < 16 ? len : 16, len -= len < 16 ? len : 16) {
+        uint64_t word[2] = { 0, 0 };
+        memcpy(word, name, len < 16 ? len : 16);
+        h = multiply_fold(word[0] ^ h, word[1] ^ secret);
+    }
+    h = multiply_fold(h ^ 0xa0761d6478bd642fU, secret);
+    return (uint32_t)(h ^ h >> 32);
 }
 
 static struct image_node **dir_chain(const struct image_dir *d, uint32_t hash)
@@ -109,7 +120,7 @@ struct image_node *image_node_child(const struct image_node *dir, const char *na
 {
     if (!dir->dir)
         return NULL;
-    uint32_t hash = name_hash(name, len);
+    uint32_t hash = name_hash(dir->dir, name, len);
     for (struct image_node *n = *dir_chain(dir->dir, hash); n; n = n->next)
         if (n->hash == hash && n->namelen == len && memcmp(n->name, name, len) == 0)
             return n;
@@ -148,7 +159,7 @@ struct image_node *image_node_add(struct image_tree *t, struct image_node *dir, 
         .inode = inode,
         .parent = dir,
         .name = gv_arena_strndup(t->arena, name, len),
-        .hash = name_hash(name, len),
+        .hash = name_hash(d, name, len),
         .namelen = (uint8_t)len,
     };
     struct image_node **chain = dir_chain(d, n->hash);

@@ -18,7 +18,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include "session/stdio.h"
+#include "session/streams.h"
 
 #define TERM_GRACE_MS 10000
 #define INPUT_CHUNK 65536

@@ -84,13 +84,12 @@ static void add_console_of_hung(const struct vm *vm, struct gv_error *err)
         gv_error_hint(err, "the guest's console said: %s", text);
 }
 
-/* QEMU's own last words, without its name before them. */
+/* QEMU's own last words, without its name before them; "" when there were none. */
 static const char *last_words(const struct vm *vm, char *buf, size_t size)
 {
-    const char *words = vm_tail_last(&vm->output_tail, 2, NULL, buf, size);
     static const char name[] = "qemu-system-x86_64: ";
-    words = strncmp(words, name, sizeof(name) - 1) ? words : words + sizeof(name) - 1;
-    return *words ? words : "it did not say why";
+    const char *words = vm_tail_last(&vm->output_tail, 2, NULL, buf, size);
+    return strncmp(words, name, sizeof(name) - 1) ? words : words + sizeof(name) - 1;
 }
 
 /* Nobody has said yet why the VM ended: finds out from what QEMU left. */
@@ -102,14 +101,15 @@ static void explain(struct vm *vm)
     if (!vm->qemu_ended) {
         gv_error_set(why, GV_E_DIED, 0, "the guardian process of the VM was killed");
     } else if (WIFSIGNALED(vm->qemu_status)) {
-        gv_error_set(why, GV_E_DIED, 0, "QEMU was killed by signal %d (%s)", WTERMSIG(vm->qemu_status),
-                     strsignal(WTERMSIG(vm->qemu_status)));
+        gv_error_set(why, GV_E_DIED, 0, "QEMU was killed by signal %d (%s)%s%s", WTERMSIG(vm->qemu_status),
+                     strsignal(WTERMSIG(vm->qemu_status)), *words ? ": " : "", words);
         if (WTERMSIG(vm->qemu_status) == SIGSYS)
             gv_error_hint(why, "its sandbox does not allow what this version of QEMU does");
         if (WTERMSIG(vm->qemu_status) == SIGKILL)
             gv_error_hint(why, "if nobody did it, the host has run out of memory");
     } else if (WEXITSTATUS(vm->qemu_status) != 0) {
-        gv_error_set(why, GV_E_DIED, 0, "QEMU failed: %s", words);
+        gv_error_set(why, GV_E_DIED, 0, "QEMU failed with status %d%s%s", WEXITSTATUS(vm->qemu_status),
+                     *words ? ": " : ", and does not say why", words);
         if (strstr(words, "guest memory") || strstr(words, "annot allocate memory"))
             gv_error_hint(why, "there is no memory for the VM: ask for less, or raise the limit (ulimit -v)");
     } else if (!vm->greeted) {

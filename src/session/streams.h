@@ -4,8 +4,8 @@
  * (O_NONBLOCK left on a terminal breaks the programs after us). So each is opened anew through /proc/self/fd; only sockets, which cannot
  * be, are switched to non-blocking and back.
  */
-#ifndef GV_SESSION_STDIO_H
-#define GV_SESSION_STDIO_H
+#ifndef GV_SESSION_STREAMS_H
+#define GV_SESSION_STREAMS_H
 
 #include <stdbool.h>
 #include <uv.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include "session/stdio.h"
+#include "session/streams.h"
 
 #include <errno.h>
 #include <fcntl.h>
