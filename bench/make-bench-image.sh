@@ -4,8 +4,8 @@
 # Make a large image of real Debian packages for the bench: an OCI image layout with three gzip layers, about 800 MB
 # unpacked. Prints its directory, which is kept in $XDG_CACHE_HOME/gvmkit/bench and used again.
 #
-# The layers are what a Dockerfile would leave: a minimal Debian; what `apt-get install` of compilers, interpreters and
-# a database added and changed; and a last one that removes documentation (whiteouts) and adds a user. They are made
+# The layers are what a Dockerfile would leave: a minimal Debian; what `apt-get install` of compilers and interpreters
+# added and changed; and a last one that removes documentation (whiteouts) and adds a user. They are made
 # inside one run of mmdebstrap, which needs root or user namespaces (package uidmap, /etc/subuid).
 
 set -euo pipefail
@@ -14,7 +14,7 @@ umask 022
 
 die() { printf 'bench image: %s\n' "$*" >&2; exit 1; }
 
-readonly packages='build-essential git perl-doc python3-numpy python3-django nodejs postgresql-15 vim emacs-common'
+readonly packages='build-essential git perl-doc python3-numpy python3-django nodejs vim'
 
 # ---- inside mmdebstrap: $1 is the root that is being made ----------------------------------------------------------
 

@@ -24,10 +24,12 @@ readonly src
 
 die() { printf 'install: %s\n' "$*" >&2; exit 1; }
 
-# Put a file in place by renaming, so that a gvmkit that is running keeps the one it has open.
+# Put a file in place by renaming, so that a gvmkit that is running keeps the one it has open. What is there already
+# keeps its times: verdicts about the host are remembered by them.
 put()
 {
 	[ -f "$2" ] || die "there is no $2; run make first"
+	[ ! -f "$3" ] || [ "$(stat -c %a "$3")" != "$1" ] || ! cmp -s "$2" "$3" || return 0
 	install -D -m "$1" "$2" "$3.new"
 	mv -f "$3.new" "$3"
 }

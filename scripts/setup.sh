@@ -68,7 +68,7 @@ missing()
 
 install_packages()
 {
-	local -a root=() wait_for_lock=(-o DPkg::Lock::Timeout=300)
+	local -a root=() options=(-o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
 	if [ "$(id -u)" -ne 0 ]; then
 		command -v sudo >/dev/null ||
 			die "missing: $*; installing them needs root, and there is no sudo: as root, run apt-get install $*"
@@ -79,9 +79,9 @@ install_packages()
 			die "missing: $*; sudo does not let you install them: as root, run apt-get install $*"
 	fi
 	say "installing $*"
-	"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q "${wait_for_lock[@]}" update >&2 ||
+	"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q "${options[@]}" update >&2 ||
 		say 'apt-get update failed; trying with the package lists that are here'
-	"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y "${wait_for_lock[@]}" \
+	"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y "${options[@]}" \
 		install --no-install-recommends "$@" >&2 </dev/null ||
 		die "apt-get could not install: $*; its messages are above"
 }

@@ -9,8 +9,9 @@
  *     request.c   frames -> fields -> the verbs           files.c    paths and files inside an image that may be hostile
  *     process.c   the table of processes, their ends      volume.c   MOUNT
  *     stream.c    pipes, terminals and credit             net.c      NET, over rtnetlink
- *     job.c       work in a child that may hang           system.c   HOSTS, CLOCK, STATS, SYNC
- *     field.c     fields of a request -> a struct         shutdown.c the orderly end
+ *     job.c       work in a child that may hang           system.c   CLOCK, STATS, SYNC
+ *     field.c     fields of a request -> a struct         hosts.c    HOSTS
+ *                                                         shutdown.c the orderly end
  *
  * Two worlds. The agent lives in the first: a tmpfs of its own, its own mounts, the initial PID namespace. The payload lives in the
  * second: mount, PID, IPC and UTS namespaces of its own, whose root is the overlay. The agent never resolves a path of the payload's
@@ -59,6 +60,8 @@ struct report {
 
 /* Sets it and returns -1. */
 __attribute__((format(printf, 3, 4))) int report_set(struct report *r, int error, const char *format, ...);
+/* Reads a report. 1: *r is filled; 0: the other end is closed and has said nothing; -1: not yet. The text is cut and made printable. */
+int report_read(int fd, struct report *r);
 
 /* ---- loop.c ---------------------------------------------------------------------------------------------------------------------- */
 
@@ -82,7 +85,8 @@ int watch_steal(struct agent *a, struct watch *w);
 /* Frees the object, whose first member is l, at the end of the turn. */
 void late_free(struct agent *a, struct late *l);
 
-uint64_t clock_ms(void);
+/* Waits for something to do, and does it. */
+void agent_turn(struct agent *a);
 /* Runs until a->over. */
 void agent_loop(struct agent *a);
 
@@ -100,6 +104,8 @@ struct channel {
     size_t queue_at, queue_have, queue_size;
     size_t out_at, out_have;
     uint8_t out[AGENT_FRAME_MAX]; /* on its way into the port */
+    int lane[2];                  /* a pipe of the agent's own; -1 where pages cannot be moved */
+    size_t lane_have;             /* bytes in it, to go into the port after the buffer */
 };
 
 /* Takes the port and says HELLO. */
@@ -110,6 +116,11 @@ void channel_answer_with(struct agent *a, uint64_t id, struct wire_writer *w);
 __attribute__((format(printf, 2, 3))) void channel_note(struct agent *a, const char *format, ...);
 /* Reads and handles what has come, and writes what there is to say: a bounded amount each. */
 void channel_turn(struct agent *a);
+/*
+ * Takes up to max bytes out of a pipe, as pages, to go into the port right after what is in the buffer. Returns how many, 0 at the end of
+ * the pipe, -1 with errno. Only one can be on its way (lane_have), and only where lane_have is 0 and lane[0] is not -1.
+ */
+ssize_t channel_take(struct agent *a, int pipe, size_t max);
 /* There is work to do without waiting. */
 bool channel_busy(const struct agent *a);
 /* Everything said so far has gone into the port. */
@@ -173,8 +184,6 @@ typedef void job_function(struct agent *a, void *arguments, struct report *r);
 void job_start(struct agent *a, uint64_t id, job_function *work, void *arguments);
 /* Waits for the report of a child that exists already; takes the descriptor. done is called once, unless -1 (no memory) is returned. */
 int job_watch(struct agent *a, uint64_t id, int fd, void (*done)(struct agent *, uint64_t, const struct report *));
-/* Reads a report. 1: *r is filled; 0: the other end is closed and has said nothing; -1: not yet. The text is cut and made printable. */
-int report_read(int fd, struct report *r);
 
 /* ---- process.c, stream.c --------------------------------------------------------------------------------------------------------- */
 
@@ -264,7 +273,7 @@ void stream_input_close(struct agent *a, struct process *p);
 int stream_credit(struct agent *a, struct process *p, uint64_t stream, uint64_t count);
 /* The stream has bytes that may be sent. */
 bool stream_sayable(const struct process *p, unsigned i);
-/* Appends one DATA frame, at most room bytes; 0 when there turns out to be nothing. */
+/* Appends one DATA frame, at most room bytes, or its header for what channel_take() has taken; 0 when there turns out to be nothing. */
 size_t stream_say(struct agent *a, struct process *p, unsigned i, uint8_t *buf, size_t room);
 /* Everything a dead process wrote has been sent. */
 bool stream_done(const struct process *p);
@@ -356,7 +365,7 @@ int files_etc(int root, const char *name, const char *text, size_t n, struct rep
 int files_read(const char *path, size_t max, char **text, size_t *n);
 int files_write(const char *path, const char *text);
 
-/* ---- volume.c, net.c, system.c, shutdown.c ----------------------------------------------------------------------------------------- */
+/* ---- volume.c, net.c, hosts.c, system.c, shutdown.c ----------------------------------------------------------------------------------------- */
 
 struct volume {
     const char *fs, *tag, *path, *owner;
@@ -387,6 +396,8 @@ struct clock {
 };
 #define CLOCK_ABSENT UINT64_MAX
 int clock_set(const struct clock *c, struct report *r);
+/* A clock that only goes forward. */
+uint64_t clock_ms(void);
 void stats_put(struct agent *a, struct wire_writer *w);
 void sync_all(struct agent *a, void *nothing, struct report *r);
 

@@ -10,6 +10,7 @@
  * Both ways a turn does a bounded amount, so that neither a program that writes for ever nor a host that asks for ever holds up the rest.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -110,6 +111,8 @@ static void hello(struct agent *a)
 static void out_fill(struct agent *a)
 {
     struct channel *c = &a->channel;
+    if (c->lane_have)
+        return;
     if (c->out_at == c->out_have)
         c->out_at = c->out_have = 0;
     size_t n = queue_waiting(c), room = sizeof(c->out) - c->out_have;
@@ -126,7 +129,7 @@ static void out_fill(struct agent *a)
         free(steal_ptr(c->queue));
         c->queue_at = c->queue_have = c->queue_size = 0;
     }
-    while (sizeof(c->out) - c->out_have >= CHANNEL_ROOM_MIN) {
+    while (sizeof(c->out) - c->out_have >= CHANNEL_ROOM_MIN && c->lane_have == 0) {
         n = process_say(a, c->out + c->out_have, sizeof(c->out) - c->out_have);
         if (n == 0)
             break;
@@ -134,22 +137,40 @@ static void out_fill(struct agent *a)
     }
 }
 
+ssize_t channel_take(struct agent *a, int pipe, size_t max)
+{
+    struct channel *c = &a->channel;
+    ssize_t n = splice(pipe, NULL, c->lane[1], NULL, max, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+    if (n > 0)
+        c->lane_have = (size_t)n;
+    return n;
+}
+
+static void out_full(struct agent *a)
+{
+    /* Without a host there is nobody to tell; the hang-up arrives by the watch. */
+    a->channel.writable = false;
+    watch_change(a, &a->channel.watch, CHANNEL_IN | EPOLLOUT);
+}
+
 /* true when all of it has gone. */
 static bool out_flush(struct agent *a)
 {
     struct channel *c = &a->channel;
-    while (c->out_at < c->out_have) {
-        ssize_t n = write(c->watch.fd, c->out + c->out_at, c->out_have - c->out_at);
+    while (c->out_at < c->out_have || c->lane_have) {
+        bool lane = c->out_at == c->out_have;
+        /* All that is in the lane at once: virtio_console reckons with that. */
+        ssize_t n = lane ? splice(c->lane[0], NULL, c->watch.fd, NULL, c->lane_have, SPLICE_F_NONBLOCK | SPLICE_F_MOVE)
+                         : write(c->watch.fd, c->out + c->out_at, c->out_have - c->out_at);
         if (n > 0) {
-            c->out_at += (size_t)n;
-            continue;
+            *(lane ? &c->lane_have : &c->out_at) += (size_t)(lane ? -n : n);
+        } else if (n == 0 && lane) {
+            /* No memory for a descriptor, and the pages are gone. Wrong bytes would be worse than none. */
+            boot_die("the kernel lost %zu bytes of output", c->lane_have);
+        } else if (n == 0 || errno != EINTR) {
+            out_full(a);
+            return false;
         }
-        if (n < 0 && errno == EINTR)
-            continue;
-        /* Without a host there is nobody to tell; the hang-up arrives by the watch. */
-        c->writable = false;
-        watch_change(a, &c->watch, CHANNEL_IN | EPOLLOUT);
-        return false;
     }
     return true;
 }
@@ -159,14 +180,15 @@ static void out_turn(struct agent *a)
     struct channel *c = &a->channel;
     for (int i = 0; i < CHANNEL_OUT_TURN && c->writable; i++) {
         out_fill(a);
-        if (c->out_at == c->out_have || !out_flush(a))
+        if ((c->out_at == c->out_have && c->lane_have == 0) || !out_flush(a))
             break;
     }
 }
 
 bool channel_empty(const struct agent *a)
 {
-    return queue_waiting(&a->channel) == 0 && a->channel.out_at == a->channel.out_have;
+    const struct channel *c = &a->channel;
+    return queue_waiting(c) == 0 && c->out_at == c->out_have && c->lane_have == 0;
 }
 
 /* ---- in -------------------------------------------------------------------------------------------------------------------------- */
@@ -309,6 +331,8 @@ int channel_open(struct agent *a, int fd)
 {
     struct channel *c = &a->channel;
     in_resize(c, CHANNEL_IN_SIZE);
+    if (pipe2(c->lane, O_CLOEXEC | O_NONBLOCK) < 0)
+        c->lane[0] = c->lane[1] = -1;
     c->readable = c->writable = true;
     if (watch_open(a, &c->watch, fd, CHANNEL_IN, channel_ready) < 0)
         return -1;

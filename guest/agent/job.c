@@ -7,26 +7,6 @@
 
 #include "guest/agent/agent.h"
 
-int report_read(int fd, struct report *r)
-{
-    ssize_t n;
-    do {
-        n = read(fd, r, sizeof(*r));
-    } while (n < 0 && errno == EINTR);
-    if (n == 0 || (n < 0 && errno != EAGAIN))
-        return 0;
-    if (n < 0)
-        return -1;
-    /* The writer stood in the payload's world, where root may have got hold of it: believe nothing. */
-    if ((size_t)n != sizeof(*r) || r->error < 0 || r->error > 4095)
-        report_set(r, EPROTO, "the child's report makes no sense");
-    r->text[sizeof(r->text) - 1] = '\0';
-    for (char *c = r->text; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            *c = '?';
-    return 1;
-}
-
 static void job_ready(struct agent *a, struct watch *w, uint32_t events)
 {
     (void)events;

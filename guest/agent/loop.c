@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
-#include <time.h>
 
 #include "guest/agent/agent.h"
 
@@ -30,11 +29,24 @@ int report_set(struct report *r, int error, const char *format, ...)
     return -1;
 }
 
-uint64_t clock_ms(void)
+int report_read(int fd, struct report *r)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+    ssize_t n;
+    do {
+        n = read(fd, r, sizeof(*r));
+    } while (n < 0 && errno == EINTR);
+    if (n == 0 || (n < 0 && errno != EAGAIN))
+        return 0;
+    if (n < 0)
+        return -1;
+    /* The writer stood in the payload's world, where root may have got hold of it: believe nothing. */
+    if ((size_t)n != sizeof(*r) || r->error < 0 || r->error > 4095)
+        report_set(r, EPROTO, "the child's report makes no sense");
+    r->text[sizeof(r->text) - 1] = '\0';
+    for (char *c = r->text; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = '?';
+    return 1;
 }
 
 int watch_open(struct agent *a, struct watch *w, int fd, uint32_t events, void (*ready)(struct agent *, struct watch *, uint32_t))
@@ -124,18 +136,22 @@ static int loop_timeout(const struct agent *a)
     return wait;
 }
 
-void agent_loop(struct agent *a)
+void agent_turn(struct agent *a)
 {
     struct epoll_event events[LOOP_EVENTS];
-    while (!a->over) {
-        int n = epoll_wait(a->epoll, events, LOOP_EVENTS, loop_timeout(a));
-        for (int i = 0; i < n; i++) {
-            struct watch *w = events[i].data.ptr;
-            if (w->fd >= 0)
-                w->ready(a, w, events[i].events);
-        }
-        channel_turn(a);
-        shutdown_turn(a);
-        late_turn(a);
+    int n = epoll_wait(a->epoll, events, LOOP_EVENTS, loop_timeout(a));
+    for (int i = 0; i < n; i++) {
+        struct watch *w = events[i].data.ptr;
+        if (w->fd >= 0)
+            w->ready(a, w, events[i].events);
     }
+    channel_turn(a);
+    shutdown_turn(a);
+    late_turn(a);
+}
+
+void agent_loop(struct agent *a)
+{
+    while (!a->over)
+        agent_turn(a);
 }

@@ -67,11 +67,11 @@ int root_disk(const char *serial, char *node, size_t size, struct report *r)
 }
 
 /* Mounts disk i at /l<i> and adds that to the overlay's list. */
-static int root_lower(const char *serial, size_t i, char *lower, size_t size, struct report *r)
+static int root_lower(const char *serial, unsigned i, char *lower, size_t size, struct report *r)
 {
     char node[300], at[16];
     size_t n = strlen(lower);
-    snprintf(at, sizeof(at), "/l%zu", i);
+    snprintf(at, sizeof(at), "/l%u", i);
     if (root_disk(serial, node, sizeof(node), r) < 0)
         return -1;
     if (mkdir(at, 0755) < 0 && errno != EEXIST)
@@ -175,7 +175,7 @@ static int root_prepare(struct agent *a, struct payload_plan *plan, char *lower,
     if (root->disks.n > ROOT_DISKS_MAX)
         return report_set(r, E2BIG, "%zu image disks: at most %u are possible", root->disks.n, ROOT_DISKS_MAX);
     *lower = '\0';
-    for (size_t i = 0; i < root->disks.n; i++)
+    for (unsigned i = 0; i < root->disks.n; i++)
         if (root_lower(root->disks.v[i], i, lower, size, r) < 0)
             return -1;
     plan->lower = lower;

@@ -150,7 +150,7 @@ static int limit_set(const char *text, struct report *r)
             continue;
         if (!limit_number(&at, &limit.rlim_cur) || !limit_number(&at, &limit.rlim_max) || *at)
             return report_set(r, EINVAL, "limit '%s': not of the form RESOURCE SOFT HARD", text);
-        if (setrlimit(limits[i].resource, &limit) < 0)
+        if (sys_setrlimit(limits[i].resource, &limit) < 0)
             return report_set(r, errno, "limit '%s'", text);
         return 0;
     }

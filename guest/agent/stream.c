@@ -25,7 +25,8 @@
 #include "guest/agent/agent.h"
 
 #define STREAM_TERMINAL_LAST 131072U /* more than a pseudo terminal can hold */
-#define STREAM_GROW_AT 65536U
+#define STREAM_MANY 16384
+#define STREAM_PAGE 4096U
 #define STREAM_DRAIN 1048576U
 
 struct drain {
@@ -64,19 +65,33 @@ static void output_end(struct agent *a, struct process *p, struct output *o)
         watch_close(a, &o->watch);
 }
 
+/* There is enough in the pipe to move pages instead of copying bytes. */
+static bool output_many(struct output *o)
+{
+    int waiting = 0;
+    if (ioctl(o->watch.fd, FIONREAD, &waiting) < 0 || waiting < STREAM_MANY)
+        return false;
+    /* A program that writes much: fewer and longer turns. The kernel keeps its size if it may not be so large. */
+    if (!o->grown)
+        fcntl(o->watch.fd, F_SETPIPE_SZ, AGENT_PIPE_SIZE);
+    o->grown = true;
+    return true;
+}
+
 size_t stream_say(struct agent *a, struct process *p, unsigned i, uint8_t *buf, size_t room)
 {
     struct output *o = &p->output[i];
-    size_t max = room - WIRE_HEADER - 1;
-    if (max > WIRE_DATA_MAX)
-        max = WIRE_DATA_MAX;
+    size_t max = WIRE_DATA_MAX, fits = room - WIRE_HEADER - 1;
     if (max > o->credit)
         max = (size_t)o->credit;
     if (p->state == PROCESS_DEAD && max > o->tail)
         max = (size_t)o->tail;
+    /* Whole pages: parts of one would have to be copied after all. */
+    bool take = !p->terminal && a->channel.lane[0] >= 0 && max >= STREAM_PAGE && output_many(o);
     ssize_t got;
     do {
-        got = read(o->watch.fd, buf + WIRE_HEADER + 1, max);
+        got = take ? channel_take(a, o->watch.fd, max - max % STREAM_PAGE)
+                   : read(o->watch.fd, buf + WIRE_HEADER + 1, max < fits ? max : fits);
     } while (got < 0 && errno == EINTR);
     if (got < 0 && errno == EAGAIN) {
         o->readable = false;
@@ -91,18 +106,10 @@ size_t stream_say(struct agent *a, struct process *p, unsigned i, uint8_t *buf, 
     o->credit -= n;
     if (p->state == PROCESS_DEAD)
         o->tail -= n;
-    if (!o->grown && n == max && !p->terminal) {
-        /* A program that writes much: fewer and longer turns. The kernel keeps its size if it may not be so large. */
-        int waiting = 0;
-        if (ioctl(o->watch.fd, FIONREAD, &waiting) == 0 && n + (size_t)waiting >= STREAM_GROW_AT) {
-            fcntl(o->watch.fd, F_SETPIPE_SZ, AGENT_PIPE_SIZE);
-            o->grown = true;
-        }
-    }
     struct wire_header h = { .length = (uint32_t)n + 1, .type = WIRE_DATA, .id = p->id };
     wire_header_put(buf, &h);
     buf[WIRE_HEADER] = o->stream;
-    return WIRE_HEADER + 1 + n;
+    return WIRE_HEADER + 1 + (take ? 0 : n);
 }
 
 int stream_credit(struct agent *a, struct process *p, uint64_t stream, uint64_t count)

@@ -3,7 +3,9 @@
 #ifndef GUEST_SYS_H
 #define GUEST_SYS_H
 
+#include <stddef.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -69,6 +71,12 @@ static inline int sys_pidfd_open(pid_t pid)
 static inline int sys_close_range(unsigned first)
 {
     return (int)syscall(SYS_close_range, first, ~0U, 0U);
+}
+
+/* setrlimit(), whose first argument glibc and musl give different types. */
+static inline int sys_setrlimit(int resource, const struct rlimit *limit)
+{
+    return (int)syscall(SYS_prlimit64, 0, resource, limit, NULL);
 }
 
 static inline int sys_pivot_root(const char *to, const char *old)

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: GPL-3.0-or-later
 #
 # Build the gvmkit guest kernel from Debian's linux-source package, once.
 #

@@ -219,7 +219,7 @@ static int write_squashfs(struct gvmi_out *out, struct gv_error *err)
         .block_size = out->block_size,
         .block_log = (uint16_t)__builtin_ctz(out->block_size),
         .compression = (uint16_t)out->compression,
-        .flags = SQFS_FLAG_DEDUPLICATED | SQFS_FLAG_EXPORT | SQFS_FLAG_ALWAYS_FRAGMENTS,
+        .flags = SQFS_FLAG_DEDUPLICATED | SQFS_FLAG_EXPORT,
     };
     unsigned char options[10];
     size_t option_size = gvmi_codec_options(out->compression, out->level, options + 2);
@@ -235,7 +235,7 @@ static int write_squashfs(struct gvmi_out *out, struct gv_error *err)
         append_tables(out, &s, &fragments, err) < 0)
         return -1;
     if (s.fragments == 0)
-        s.flags = (uint16_t)((s.flags & ~SQFS_FLAG_ALWAYS_FRAGMENTS) | SQFS_FLAG_NO_FRAGMENTS);
+        s.flags |= SQFS_FLAG_NO_FRAGMENTS;
     s.inodes = out->inode_count;
     s.mkfs_time = out->newest < 0 ? 0 : out->newest > (int64_t)UINT32_MAX ? UINT32_MAX : (uint32_t)out->newest;
     s.ids = (uint16_t)out->ids.count;

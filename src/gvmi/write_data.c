@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The contents of files. A file is cut into blocks; what is left at its end, and small files whole, are gathered in shared blocks of fragments.
+ * The contents of files. A file is cut into blocks; a short rest at its end, and files smaller than a block, are gathered in shared blocks of
+ * fragments.
  *
  * Files with the same content are stored once, and are recognised before anything is compressed: by SHA-256, but only files whose size occurs more
  * than once are hashed at all. A file larger than a block is read twice for that, which is rare and cheap beside compressing it twice.
@@ -12,6 +13,10 @@
 
 /* A list of block sizes longer than this (64 MiB of memory) is not from a sane image; with blocks of 128 KiB the limit is a file of 2 TiB. */
 #define BLOCKS_MAX ((uint64_t)1 << 24)
+
+/* A tail of at least this part of a block becomes a short block of its own. Gathered with others it would be no smaller (measured on a Debian root:
+ * 0.01 %), but reading it would mean decompressing all of them. */
+#define TAIL_SHARE 4
 
 struct known {
     unsigned char digest[GV_SHA256_SIZE];
@@ -197,18 +202,21 @@ static int store_small(struct data *d, const struct image_inode *inode, struct g
 
 static int store_blocks(struct data *d, const struct image_inode *inode, struct gvmi_placement *p, struct gv_error *err)
 {
-    size_t block = d->out->block_size;
     for (uint32_t i = 0; i < p->count; i++) {
+        uint64_t at = (uint64_t)i * d->out->block_size;
+        size_t len = d->out->block_size;
+        if (len > inode->size - at)
+            len = (size_t)(inode->size - at);
         unsigned char *buffer = gvmi_blocks_buffer(d->blocks);
-        if (!buffer || read_piece(d, inode, (uint64_t)i * block, buffer, block, err) < 0)
+        if (!buffer || read_piece(d, inode, at, buffer, len, err) < 0)
             return -1;
-        if (all_zero(buffer, block)) {
+        if (all_zero(buffer, len)) {
             p->blocks[i] = 0;
-            p->sparse += block;
+            p->sparse += len;
         } else {
-            gvmi_blocks_add(d->blocks, p, i, block);
+            gvmi_blocks_add(d->blocks, p, i, len);
         }
-        gv_progress_update(d->out->progress, "compressing", d->done + (uint64_t)i * block, d->out->content_bytes);
+        gv_progress_update(d->out->progress, "compressing", d->done + at, d->out->content_bytes);
     }
     return 0;
 }
@@ -217,6 +225,10 @@ static int store_large(struct data *d, const struct image_inode *inode, struct g
 {
     uint64_t count = inode->size / d->out->block_size;
     size_t tail = (size_t)(inode->size % d->out->block_size);
+    if (tail >= d->out->block_size / TAIL_SHARE) {
+        tail = 0;
+        count++;
+    }
     if (count > BLOCKS_MAX)
         return gv_error_set(err, GV_E_LIMIT, 0, "larger than %llu blocks", (unsigned long long)BLOCKS_MAX);
     unsigned char digest[GV_HASH_MAX];

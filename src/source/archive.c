@@ -251,8 +251,6 @@ int archive_find(struct archive *a, const char *name, struct blob *out, struct g
         return gv_error_set(err, GV_E_FORMAT, 0, "`%.200s` cannot be the name of a part of an image", name);
     if ((a->directory ? find_file(a, clean, out) : find_in_tar(a, clean, out)) < 0)
         return gv_error_set(err, errno == ENOENT ? GV_E_NOT_FOUND : GV_E_IO, errno == ENOENT ? 0 : errno, "`%.200s` is missing", name);
-    if (a->directory)
-        a->input_bytes += out->size;
     return 0;
 }
 
@@ -268,7 +266,7 @@ int blob_read(const struct blob *b, struct gv_buf *out, struct gv_error *err)
 {
     if (b->size > ARCHIVE_JSON_MAX)
         return gv_error_set(err, GV_E_LIMIT, 0, "%" PRIu64 " bytes are too many for a description in JSON", b->size);
-    gv_buf_reserve(out, (size_t)b->size);
+    gv_buf_reserve(out, (size_t)b->size + 1);
     ssize_t got = gv_pread_full(b->fd, out->data + out->len, (size_t)b->size, b->offset);
     if (got < 0)
         return gv_error_errno(err, "cannot read");

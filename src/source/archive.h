@@ -17,7 +17,7 @@ int archive_open(struct archive **out, const char *path, struct source_budget *b
 void archive_close(struct archive *a);
 DEFINE_CLEANUP(archive, struct archive *, archive_close)
 
-/* Bytes of the input: size of the file, or of what has been found in the directory so far. */
+/* Bytes of the file as it is; 0 for a directory. */
 uint64_t archive_input_bytes(const struct archive *a);
 
 /* A blob: a range of an open file. */

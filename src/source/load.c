@@ -18,6 +18,7 @@
 
 #define DEFAULT_BYTES ((uint64_t)64 << 30)
 #define DEFAULT_ENTRIES 1500000
+#define SIZED_ENTRIES 10000000 /* for whoever gives a size: then the image is known to be large */
 
 struct load {
     struct archive *archive;
@@ -196,9 +197,14 @@ static int load_plan(struct load *l, const struct plan *p, struct gv_error *err)
             return gv_error_prefix(err, "layer %zu of %zu", i + 1, p->count);
         l->blob_bytes += b.size;
     }
-    for (size_t i = 0; i < p->count; i++)
-        if (load_layer(l, &p->layers[i], err) < 0)
-            return gv_error_prefix(err, "layer %zu of %zu (`%.100s`)", i + 1, p->count, p->layers[i].name);
+    for (size_t i = 0; i < p->count; i++) {
+        if (load_layer(l, &p->layers[i], err) == 0)
+            continue;
+        gv_error_prefix(err, "layer %zu of %zu (`%.100s`)", i + 1, p->count, p->layers[i].name);
+        if (merge_is_full(l->merge) && !l->options->max_entries && !l->options->max_bytes)
+            gv_error_hint(err, "if that is right, give its size with --max-size");
+        return -1;
+    }
     return 0;
 }
 
@@ -209,7 +215,7 @@ static int load_archive(struct source_image *out, struct load *l, const struct s
     CLEANUP(image_tree) struct image_tree *tree = image_tree_new();
     if (platform_parse(&platform, l->options->platform, err) < 0)
         return -1;
-    uint64_t entries = l->options->max_entries ? l->options->max_entries : DEFAULT_ENTRIES;
+    uint64_t entries = l->options->max_entries ? l->options->max_entries : l->options->max_bytes ? SIZED_ENTRIES : DEFAULT_ENTRIES;
     CLEANUP(merge) struct merge *merge = merge_new(tree, entries, l->options->log);
     l->merge = merge;
     if (make_plan(&plan, l, ref, &platform, err) < 0 || load_plan(l, &plan, err) < 0)
@@ -222,7 +228,7 @@ static int load_archive(struct source_image *out, struct load *l, const struct s
     out->name = steal_ptr(plan.name);
     out->architecture = steal_ptr(plan.platform.architecture);
     out->os = steal_ptr(plan.platform.os);
-    out->archive_bytes = archive_input_bytes(l->archive);
+    out->archive_bytes = archive_input_bytes(l->archive) ? archive_input_bytes(l->archive) : l->blob_bytes;
     out->layer_bytes = merge_file_bytes(merge);
     out->layers = (uint32_t)plan.count;
     return 0;

@@ -99,6 +99,11 @@ void merge_free(struct merge *m)
     free(m);
 }
 
+bool merge_is_full(const struct merge *m)
+{
+    return m->entries > m->max_entries;
+}
+
 uint64_t merge_file_bytes(const struct merge *m)
 {
     return m->file_bytes;
@@ -114,10 +119,8 @@ void merge_layer_begin(struct merge *m)
 
 static int count_entry(struct merge *m, struct gv_error *err)
 {
-    if (++m->entries > m->max_entries) {
-        gv_error_set(err, GV_E_LIMIT, 0, "the layers have more than %" PRIu64 " entries", m->max_entries);
-        return gv_error_hint(err, "a larger limit can be given with --max-entries");
-    }
+    if (++m->entries > m->max_entries)
+        return gv_error_set(err, GV_E_LIMIT, 0, "the layers have more than %" PRIu64 " entries", m->max_entries);
     uint64_t allowed = MEMORY_FREE + m->entries * MEMORY_PER_ENTRY;
     if (gv_arena_size(image_tree_arena(m->tree)) > allowed || (m->layer && gv_arena_size(m->layer) > allowed))
         return gv_error_set(err, GV_E_LIMIT, 0, "the names and attributes of %" PRIu64 " entries take more than %" PRIu64 " MB", m->entries,
@@ -332,6 +335,9 @@ static int imply(struct merge *m, struct image_node *dir, struct image_node *ins
 {
     if (image_name_check(name, len) < 0)
         return gv_error_set(err, GV_E_FORMAT, 0, "a directory on the way has a name of %zu bytes; 255 are allowed", len);
+    if (len >= sizeof(WHITEOUT) - 1 &&
+        memcmp(name, WHITEOUT, sizeof(WHITEOUT) - 1) == 0) /* a link can lead to such a name, but no layer can make it */
+        return gv_error_set(err, GV_E_FORMAT, 0, "it is below a whiteout");
     if (count_entry(m, err) < 0)
         return -1;
     struct image_inode *i = image_inode_new(m->tree, IMAGE_DIR);

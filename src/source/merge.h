@@ -31,6 +31,9 @@ int merge_layer_add(struct merge *m, const struct tar_entry *e, const struct ima
 /* Applies the layer. */
 int merge_layer_end(struct merge *m, struct gv_error *err);
 
+/* Whether max_entries was what made it fail. */
+bool merge_is_full(const struct merge *m);
+
 /* The bytes of all files added so far, in all layers. */
 uint64_t merge_file_bytes(const struct merge *m);
 

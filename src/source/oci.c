@@ -312,7 +312,13 @@ static void drop(struct search *s, size_t i)
     memmove(&s->found[i], &s->found[i + 1], (s->count - i) * sizeof(*s->found));
 }
 
-/* When there are several: ask the configuration of those whose descriptor names no platform, and prefer the plain variant. */
+/* Whether the candidate says of its variant exactly what was asked for. */
+static bool says_variant(const struct search *s, size_t i)
+{
+    return (s->found[i].platform.variant != NULL) == (s->platform->variant != NULL);
+}
+
+/* When there are several: ask the configuration of those whose descriptor names no platform, and prefer the variant that was asked for. */
 static int narrow(struct search *s, struct gv_error *err)
 {
     for (size_t i = s->count; s->count > 1 && i-- > 0;) {
@@ -330,11 +336,11 @@ static int narrow(struct search *s, struct gv_error *err)
             drop(s, i);
         }
     }
-    bool plain = false;
+    bool any = false;
     for (size_t i = 0; i < s->count; i++)
-        plain = plain || !s->found[i].platform.variant;
-    for (size_t i = s->count; plain && !s->platform->variant && i-- > 0;)
-        if (s->found[i].platform.variant)
+        any = any || says_variant(s, i);
+    for (size_t i = s->count; any && i-- > 0;)
+        if (!says_variant(s, i))
             drop(s, i);
     return 0;
 }

@@ -36,8 +36,10 @@ int plan_config_object(struct plan *p, const json_t *object, const char *id, str
     p->platform.architecture = copy_of(object, "architecture");
     p->platform.variant = copy_of(object, "variant");
     const json_t *config = json_object_get(object, "config");
-    if (config && !json_is_null(config)) {
-        cleanup_free char *text = json_dumps(config, JSON_COMPACT | JSON_ENCODE_ANY);
+    if (config && !json_is_null(config) && !json_is_object(config))
+        return gv_error_set(err, GV_E_FORMAT, 0, "its `config` is not a JSON object");
+    if (json_is_object(config)) {
+        cleanup_free char *text = json_dumps(config, JSON_COMPACT);
         if (!text)
             return gv_error_set(err, GV_E_FORMAT, 0, "the image's configuration cannot be read");
         if (image_config_parse(&p->config, text, strlen(text), err) < 0)

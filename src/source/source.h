@@ -2,7 +2,14 @@
 /*
  * The room `source`: where root file systems come from. It turns a reference to an image into one merged tree and one configuration,
  * without unpacking and without root: layers are read into memory as names and attributes only, their data stays where it is (an offset
- * in an uncompressed archive) or goes to an unnamed scratch file. See merge.c for the rules of layers.
+ * in an uncompressed archive) or goes to an unnamed scratch file. docs/layers.md has the rules of layers and limits.
+ *
+ *   load.c      the way of an image       archive.c     members of a tar, files of a directory, by name
+ *   docker.c    what `docker save` says   stream.c      byte streams: ranges, digests, limits
+ *   oci.c       what an OCI layout says   decompress.c  gzip, zstd, xz, bzip2
+ *   plan.c      layers and configuration  pump.c        threads
+ *   names.c     references, platforms     tar.c, pax.c  the tar reader
+ *   merge.c     the rules of layers       store.c       where contents are
  */
 #ifndef GV_SOURCE_H
 #define GV_SOURCE_H
@@ -15,10 +22,11 @@
 
 struct source_options {
     const char *platform; /* "os/arch[/variant]"; NULL = linux/amd64 */
-    uint64_t
-        max_bytes; /* limit for everything unpacked (files, archives); 0 = the default: 64 GiB, and what looks like a bomb is refused */
-    uint64_t max_entries; /* limit for tar entries over all layers; 0 = 10 million */
-    int jobs;             /* threads; 0 = as many as there are CPUs */
+    /* Limit for everything unpacked (files, archives). 0 = 64 GiB, and what looks like a bomb is refused. */
+    uint64_t max_bytes;
+    /* Limit for tar entries and implied directories in all layers. 0 = 1.5 million, or 10 million if max_bytes is given. */
+    uint64_t max_entries;
+    int jobs; /* 1 = no threads of its own; else reading ahead, digests and scratch file have one each */
     const struct gv_log *log;
     const struct gv_progress *progress;
 };
@@ -30,8 +38,8 @@ struct source_image {
     char *name;         /* the name by which the image was chosen in its archive, NULL if it has none */
     char *architecture; /* as the configuration says, "amd64" */
     char *os;
-    uint64_t archive_bytes; /* size of the input */
-    uint64_t layer_bytes;   /* bytes of all layers, uncompressed: what Docker reports as the image's size, roughly */
+    uint64_t archive_bytes; /* size of the file, or of all layers in a directory */
+    uint64_t layer_bytes;   /* bytes of all files in all layers, hidden ones too: what Docker reports as the image's size */
     uint32_t layers;
 };
 

@@ -32,9 +32,10 @@ enum dialect { TAR_V7, TAR_USTAR, TAR_STAR, TAR_GNU };
 
 struct tar_reader {
     struct stream *stream;
-    uint64_t at;      /* bytes taken from the stream */
-    uint64_t left;    /* stored bytes of the current member not taken yet */
-    uint64_t padding; /* and what fills up its last block */
+    uint64_t at;       /* bytes taken from the stream */
+    uint64_t left;     /* stored bytes of the current member not taken yet */
+    uint64_t padding;  /* and what fills up its last block */
+    uint64_t unwanted; /* data of a hard link, with its padding */
     bool started, done;
     bool pushed_back; /* `block` holds a header that was looked at ahead of time */
     unsigned char block[TAR_BLOCK];
@@ -126,9 +127,9 @@ static int pass_over(struct tar_reader *r, uint64_t n, bool may_end, struct gv_e
 /* Takes the rest of the current member. The padding of the last member may be missing. */
 static int finish_member(struct tar_reader *r, struct gv_error *err)
 {
-    if (pass_over(r, r->left, false, err) < 0 || pass_over(r, r->padding, true, err) < 0)
+    if (pass_over(r, r->left, false, err) < 0 || pass_over(r, r->unwanted, false, err) < 0 || pass_over(r, r->padding, true, err) < 0)
         return -1;
-    r->left = r->padding = 0;
+    r->left = r->unwanted = r->padding = 0;
     return 0;
 }
 
@@ -468,7 +469,7 @@ static int link_data(struct tar_reader *r, uint64_t size, struct gv_error *err)
     uint64_t padded;
     if (__builtin_add_overflow(size, padding_of(size), &padded))
         return cut_short(err);
-    r->left = padded - TAR_BLOCK;
+    r->unwanted = padded - TAR_BLOCK;
     return 0;
 }
 

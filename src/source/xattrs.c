@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define SET_MAX ((size_t)128 * 1024) /* names and values of one file */
-#define POOL_MAX ((size_t)64 << 20)  /* of all different sets */
+#define POOL_MAX ((size_t)32 << 20)  /* of all different sets; well below what merge.c allows for names and attributes */
 
 struct xattr_set {
     struct xattr_set *next;

@@ -172,7 +172,7 @@ int vm_kvm_usable(const char *qemu, bool fresh, const struct gv_log *log, bool *
         *problem = gv_strdup("there is no QEMU to try it with");
         return 0;
     }
-    if (vm_host_find_guest(vm_platform_for(VM_ACCEL_KVM), &kernel, &initramfs, &err) < 0) {
+    if (vm_host_find_guest(vm_platform_for(VM_ACCEL_KVM, 0), &kernel, &initramfs, &err) < 0) {
         *problem = gv_asprintf("it cannot be tried: %s", err.msg);
         return 0;
     }

@@ -78,7 +78,8 @@ struct vm_process {
     struct vm_process_stream {
         uint32_t window; /* bytes the guest may still send */
         uint32_t unread; /* bytes handed to the user and not consumed */
-        uint32_t owed;   /* bytes consumed for which no credit has been sent; window + unread + owed is WIRE_CREDIT_START */
+        uint32_t owed;   /* bytes consumed for which no credit has been sent */
+        uint32_t limit;  /* the sum of the three */
     } streams[3];        /* 1 and 2 are used */
 };
 

@@ -15,7 +15,7 @@
 #define VM_IMAGES_MAX 16U
 #define VM_VOLUMES_MAX 128U
 
-/* What an accelerator runs best on; one row for each, measured in docs/guest-kernel.md. */
+/* What an accelerator runs best on; measured in docs/guest-kernel.md. */
 struct vm_platform {
     enum vm_accel accel;
     const char *accel_option; /* -accel */
@@ -25,10 +25,13 @@ struct vm_platform {
     const char *kernel;       /* file name of the guest kernel made for it */
     const char *append;       /* kernel command line, always */
     const char *append_quiet; /* and unless somebody watches the console */
+    bool tell_tsc;            /* the kernel is told the frequency of the time-stamp counter */
+    bool no_huge_pages;       /* QEMU's memory is better given out in small pages */
     bool mmio;                /* virtio devices are virtio-mmio, not PCI */
     unsigned devices_max;     /* virtio devices that fit */
 };
-const struct vm_platform *vm_platform_for(enum vm_accel accel);
+/* tsc_khz: the host's counter's frequency as far as it is known, else 0. */
+const struct vm_platform *vm_platform_for(enum vm_accel accel, uint32_t tsc_khz);
 
 /* A directory on its way into the guest. */
 struct vm_share {
@@ -41,7 +44,8 @@ struct vm_args {
     const struct vm_platform *platform;
     const char *qemu, *kernel, *initramfs; /* paths */
     unsigned cpus;
-    uint64_t memory; /* bytes */
+    uint64_t memory;  /* bytes */
+    uint32_t tsc_khz; /* as given to vm_platform_for() */
     int agent_fd, qmp_fd, console_fd;
     const int *image_fds;
     size_t image_count;

@@ -76,6 +76,8 @@ static _Noreturn void become_qemu(const struct vm_guardian_spec *spec, pid_t gua
     sigprocmask(SIG_SETMASK, &none, NULL);
     /* A core dump would hold the guest's memory. */
     setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
+    if (spec->no_huge_pages)
+        prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
     dup2(spec->output_fd, 1);
     dup2(spec->output_fd, 2);
     for (size_t i = 0; i < spec->keep_count; i++)

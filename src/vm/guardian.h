@@ -14,6 +14,7 @@
 #ifndef GV_VM_GUARDIAN_H
 #define GV_VM_GUARDIAN_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "core/core.h"
@@ -24,6 +25,7 @@ struct vm_guardian_spec {
     const int *keep; /* descriptors that QEMU gets under the numbers they have; all above 2 */
     size_t keep_count;
     int output_fd;             /* QEMU's stdout and stderr */
+    bool no_huge_pages;        /* the kernel gives QEMU memory in small pages only */
     const char *remove_at_end; /* absolute path, or NULL */
 };
 

@@ -140,7 +140,7 @@ void vm_host_probe(struct vm_host_report *r, bool fresh, const struct gv_log *lo
             r->qemu_problem = gv_asprintf("`%s --version` does not answer as QEMU does; install qemu-system-x86 again", r->qemu_path);
     }
     gv_error_clear(&err);
-    if (vm_host_find_guest(vm_platform_for(VM_ACCEL_TCG), &r->kernel_path, &r->initramfs_path, &err) < 0)
+    if (vm_host_find_guest(vm_platform_for(VM_ACCEL_TCG, 0), &r->kernel_path, &r->initramfs_path, &err) < 0)
         r->guest_problem = gv_strdup(err.msg);
     r->kvm_boots = vm_kvm_usable(r->qemu_problem ? NULL : r->qemu_path, fresh, log, &r->kvm_exists, &r->kvm_openable, &r->kvm_problem) == 1;
 }

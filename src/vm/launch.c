@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "vm/clock.h"
 #include "vm/machine.h"
 #include "vm/volume.h"
 
@@ -128,8 +129,7 @@ int vm_launch(struct vm *vm, const struct vm_config *config, const struct vm_boo
     cleanup_fd_list struct fd_list given = { 0 };
     cleanup_free struct vm_share *shares = gv_calloc(config->volume_count + 1, sizeof(*shares));
     cleanup_strv struct gv_strv argv = { 0 }, envp = { 0 };
-    struct vm_args a = { .platform = vm_platform_for(boot->accel),
-                         .qemu = boot->qemu,
+    struct vm_args a = { .qemu = boot->qemu,
                          .kernel = boot->kernel,
                          .initramfs = boot->initramfs,
                          .image_count = config->image_count,
@@ -137,6 +137,8 @@ int vm_launch(struct vm *vm, const struct vm_config *config, const struct vm_boo
                          .share_count = config->volume_count,
                          .verbose = config->console_fd >= 0 };
 
+    struct vm_clock clock;
+    vm_clock_look(&clock);
     if (check_resources(config, &a, err) < 0 || occupy_stdio(err) < 0)
         return -1;
     for (size_t i = 0; i < config->image_count; i++)
@@ -156,6 +158,8 @@ int vm_launch(struct vm *vm, const struct vm_config *config, const struct vm_boo
         return gv_error_errno(err, "cannot make a pipe");
     cleanup_close int output = output_pipe[0], output_theirs = output_pipe[1];
 
+    a.tsc_khz = boot->accel == VM_ACCEL_TCG ? vm_clock_khz(&clock) : 0;
+    a.platform = vm_platform_for(boot->accel, a.tsc_khz);
     if (vm_args_build(&argv, &a, err) < 0)
         return -1;
     make_environment(&envp);
@@ -164,6 +168,7 @@ int vm_launch(struct vm *vm, const struct vm_config *config, const struct vm_boo
                                            .keep = given.fds,
                                            .keep_count = given.count,
                                            .output_fd = output_theirs,
+                                           .no_huge_pages = a.platform->no_huge_pages,
                                            .remove_at_end = vm->remove_at_end };
     if (vm_guardian_start(&vm->guardian, &spec, err) < 0)
         return -1;

@@ -2,16 +2,17 @@
 /*
  * Processes in the guest, as the host sees them: the messages about one of them, and what can be asked of it.
  *
- * Credit. For each output stream window + unread + owed is always WIRE_CREDIT_START: what the guest may send, what the user holds, and
- * what has been consumed without telling the guest yet. The guest is told in portions of a quarter, so that a CREDIT frame is rare; it
- * cannot starve, because when it has nothing left to send with and the user holds nothing, all is owed, and that is more than a quarter.
+ * Credit. For each output stream window + unread + owed is its limit: what the guest may send, what the user holds, and what has been consumed
+ * without telling the guest yet. The guest is told in portions of a quarter of the limit, so that a CREDIT frame is rare; it cannot starve,
+ * because when it has nothing left to send with and the user holds nothing, all is owed, and that is more than a quarter. The limit
+ * starts at WIRE_CREDIT_START and doubles with each portion up to VM_OUTPUT_MAX: every CREDIT frame wakes the guest, which matters
+ * to a program that writes much, and a program that writes little never gets so far.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "vm/agent.h"
 
-#define CREDIT_PORTION (WIRE_CREDIT_START / 4)
 /* More credit than this for stdin is nonsense; it keeps the sum from running over. */
 #define STDIN_CREDIT_MAX (UINT64_C(1) << 40)
 
@@ -81,7 +82,8 @@ int vm_agent_run(struct vm_process **out, struct vm_agent *a, const struct vm_pr
     p->tty = spec->tty;
     p->stdin_open = spec->stdin_open;
     p->stdin_credit = WIRE_CREDIT_START;
-    p->streams[1].window = p->streams[2].window = WIRE_CREDIT_START;
+    for (int i = 1; i <= 2; i++)
+        p->streams[i].window = p->streams[i].limit = WIRE_CREDIT_START;
     vm_agent_add(a, &p->entry);
     vm_agent_send(a, frame, n);
     *out = p;
@@ -141,6 +143,10 @@ static void send_credit(struct vm_process *p, int stream)
     struct vm_process_stream *s = &p->streams[stream];
     uint8_t frame[64];
     struct wire_writer w;
+    if (s->limit < VM_OUTPUT_MAX) {
+        s->owed += s->limit;
+        s->limit *= 2;
+    }
     wire_frame_begin(&w, frame, sizeof(frame));
     wire_put_number(&w, KEY_STREAM, (uint64_t)stream);
     wire_put_number(&w, KEY_COUNT, s->owed);
@@ -158,7 +164,7 @@ void vm_process_consumed(struct vm_process *p, int stream, size_t n)
         n = s->unread;
     s->unread -= (uint32_t)n;
     s->owed += (uint32_t)n;
-    if (s->owed >= CREDIT_PORTION)
+    if (s->owed >= s->limit / 4)
         send_credit(p, stream);
 }
 

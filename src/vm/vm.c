@@ -455,7 +455,7 @@ int vm_start(struct vm **out, uv_loop_t *loop, const struct vm_config *config, c
             gv_note(config->log, "running without KVM (%s): slower, and no wall against hostile programs", problem);
         accel = works ? VM_ACCEL_KVM : VM_ACCEL_TCG;
     }
-    if (vm_host_find_guest(vm_platform_for(accel), &kernel, &initramfs, err) < 0)
+    if (vm_host_find_guest(vm_platform_for(accel, 0), &kernel, &initramfs, err) < 0)
         return -1;
     const struct vm_boot boot = { .accel = accel, .qemu = qemu, .kernel = kernel, .initramfs = initramfs };
     return vm_boot(out, loop, config, &boot, events, user, err);

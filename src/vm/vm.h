@@ -46,7 +46,7 @@ struct vm_config {
     const char *remove_at_end; /* a directory to be removed with all in it when the VM is gone, even if the supervisor is killed; or NULL */
     int console_fd;            /* -1, or where the guest's console goes (a copy is made) */
     unsigned boot_timeout_ms;  /* until the agent answers; 0 = 30 s with KVM, 120 s with TCG */
-    const struct gv_log *log;
+    const struct gv_log *log; /* used until `ended` */
 };
 
 struct vm;
@@ -96,11 +96,14 @@ struct vm_exit {
     uint64_t cpu_user_us, cpu_system_us, max_rss_kib;
 };
 
+/* What a user who does not consume has to keep at most, for each stream of a process. */
+#define VM_OUTPUT_MAX (1U << 20)
+
 struct vm_process_events {
     void (*started)(void *user, struct vm_process *p); /* may be NULL */
     /* It could not be started (err->code GV_E_GUEST and err->sys the guest's errno), or the VM ended before it did (GV_E_DIED). p is gone after it. */
     void (*failed)(void *user, struct vm_process *p, const struct gv_error *err);
-    /* n bytes of stream 1 or 2. The guest may send more only after vm_process_consumed(). */
+    /* n bytes of stream 1 or 2, at data until the return. At most VM_OUTPUT_MAX bytes of a stream come without vm_process_consumed(). */
     void (*output)(void *user, struct vm_process *p, int stream, const void *data, size_t n);
     /* vm_process_write() takes bytes again after it had returned less than it was given. May be NULL without stdin. */
     void (*writable)(void *user, struct vm_process *p);

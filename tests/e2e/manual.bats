@@ -16,7 +16,7 @@ commands() {
 # The options of a command as its help has them: "-o --output FILE", one a line.
 options_of_help() {
 	gvmkit "$1" --help | sed -n '/^Options:/,/^$/p' |
-		sed -nE 's/^  (-[a-z]|  ),? (--[a-z-]+)( [^ ]+)? .*/\1 \2\3/p' | sed 's/^ *//' | sort
+		sed -nE -e 's/^  (-[a-z]), (--[a-z-]+)( [^ ]+)? .*/\1 \2\3/p' -e 's/^ {6}(--[a-z-]+)( [^ ]+)? .*/\1\2/p' | sort
 }
 
 # The same of a manual page.

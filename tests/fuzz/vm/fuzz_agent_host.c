@@ -72,7 +72,7 @@ static void on_output(void *user, struct vm_process *p, int stream, const void *
     if (!f->started[i] || (stream != 1 && stream != 2) || n == 0)
         __builtin_trap();
     f->outstanding[i] += n;
-    if (f->outstanding[i] > 2 * WIRE_CREDIT_START)
+    if (f->outstanding[i] > 2 * VM_OUTPUT_MAX)
         __builtin_trap();
     if (((const uint8_t *)data)[n - 1] & 1) {
         vm_process_consumed(p, stream, n);

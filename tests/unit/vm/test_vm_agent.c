@@ -613,13 +613,24 @@ static void test_output_credit_is_granted_again(void **state)
     assert_int_equal(wire_find_number(payload, h.length, KEY_STREAM, 99, &stream), 0);
     assert_int_equal(wire_find_number(payload, h.length, KEY_COUNT, 99, &count), 0);
     assert_int_equal(stream, 1);
-    assert_int_equal(count, WIRE_CREDIT_START / 4);
+    assert_int_equal(count, WIRE_CREDIT_START / 4 + WIRE_CREDIT_START); /* and the limit has doubled */
+    uint64_t window = count;
     vm_process_consumed(r->process, 1, SIZE_MAX); /* no more than what was handed out is ever granted */
     assert_int_equal(hear(r, &h, payload, sizeof(payload)), WIRE_CREDIT);
     assert_int_equal(wire_find_number(payload, h.length, KEY_COUNT, 99, &count), 0);
-    assert_int_equal(count, WIRE_CREDIT_START - WIRE_CREDIT_START / 4);
-    flood(r, WIRE_CREDIT_START);
+    assert_int_equal(count, WIRE_CREDIT_START - WIRE_CREDIT_START / 4 + 2 * WIRE_CREDIT_START);
+    window += count;
+    assert_int_equal(window, VM_OUTPUT_MAX);
+    flood(r, VM_OUTPUT_MAX);
     assert_int_equal(r->broken.code, GV_OK);
+    vm_process_consumed(r->process, 1, VM_OUTPUT_MAX); /* the limit does not grow any more */
+    assert_int_equal(hear(r, &h, payload, sizeof(payload)), WIRE_CREDIT);
+    assert_int_equal(wire_find_number(payload, h.length, KEY_COUNT, 99, &count), 0);
+    assert_int_equal(count, VM_OUTPUT_MAX);
+    flood(r, VM_OUTPUT_MAX);
+    assert_int_equal(r->broken.code, GV_OK);
+    say_data(r, 1, 1, 1);
+    assert_broken(r, "more output than it had credit for");
 }
 
 static void test_output_without_end(void **state)

@@ -3,6 +3,7 @@
 #include "vm_test.h"
 
 #include "vm/args.h"
+#include "vm/clock.h"
 #include "vm/volume.h"
 
 static char *joined(const struct gv_strv *v)
@@ -130,21 +131,56 @@ static void test_many_devices(void **state)
 static void test_platforms(void **state)
 {
     (void)state;
-    for (int accel = VM_ACCEL_KVM; accel <= VM_ACCEL_TCG; accel++) {
-        const struct vm_platform *p = vm_platform_for((enum vm_accel)accel);
-        assert_int_equal(p->accel, accel);
-        assert_int_equal(strncmp(p->accel_option, accel == VM_ACCEL_KVM ? "kvm" : "tcg", 3), 0);
+    static const struct {
+        enum vm_accel accel;
+        uint32_t tsc_khz;
+    } cases[] = { { VM_ACCEL_KVM, 0 }, { VM_ACCEL_TCG, 0 }, { VM_ACCEL_TCG, 2500000 } };
+    for (size_t i = 0; i < 3; i++) {
+        const struct vm_platform *p = vm_platform_for(cases[i].accel, cases[i].tsc_khz);
+        assert_int_equal(p->accel, cases[i].accel);
+        assert_int_equal(strncmp(p->accel_option, p->accel == VM_ACCEL_KVM ? "kvm" : "tcg", 3), 0);
         assert_non_null(strstr(p->append, "panic=-1"));
         assert_non_null(p->kernel);
-        const struct vm_args a = { .platform = p, .qemu = "q", .kernel = "k", .initramfs = "i", .cpus = 1, .memory = 1U << 20 };
+        const struct vm_args a = {
+            .platform = p, .qemu = "q", .kernel = "k", .initramfs = "i", .cpus = 1, .memory = 1U << 20, .tsc_khz = cases[i].tsc_khz
+        };
         cleanup_strv struct gv_strv argv = { 0 };
         struct gv_error err = GV_ERROR_INIT;
         assert_int_equal(vm_args_build(&argv, &a, &err), 0);
         cleanup_free char *text = joined(&argv);
+        /* Without a known counter the guest must find something to measure it with. */
+        assert_int_equal(strstr(text, "tsc_early_khz=2500000") != NULL, cases[i].tsc_khz != 0);
+        assert_int_equal(strstr(text, "acpi=off") == NULL, p->accel == VM_ACCEL_TCG && cases[i].tsc_khz == 0);
         assert_null(strstr(text, "net"));
         assert_null(strstr(text, "path="));
         assert_non_null(strstr(text, "-nodefaults\n-no-user-config\n-no-reboot\n"));
     }
+}
+
+static void test_clock(void **state)
+{
+    (void)state;
+    struct vm_clock first, odd;
+    uint32_t khz[3];
+    for (int i = 0; i < 3; i++) {
+        vm_clock_look(&first);
+        khz[i] = vm_clock_khz(&first);
+        if (khz[i] == 0) {
+            print_message("# skip: the counter of this host is no clock, or the host is too busy to read it\n");
+            return;
+        }
+    }
+    for (int i = 1; i < 3; i++)
+        assert_true(abs((int)khz[i] - (int)khz[0]) < (int)(khz[0] / 2000)); /* generous: the host may be busy */
+    odd = first;
+    odd.ns = 0;
+    assert_int_equal(vm_clock_khz(&odd), 0);
+    odd = first;
+    odd.tsc = UINT64_MAX;
+    assert_int_equal(vm_clock_khz(&odd), 0);
+    odd = first;
+    odd.tsc -= 1ULL << 50;
+    assert_int_equal(vm_clock_khz(&odd), 0);
 }
 
 static void test_volume_order(void **state)
@@ -188,8 +224,10 @@ static void test_volume_open(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),    cmocka_unit_test(test_mmio_and_verbose), cmocka_unit_test(test_many_devices),
-        cmocka_unit_test(test_platforms), cmocka_unit_test(test_volume_order),     cmocka_unit_test(test_volume_open),
+        cmocka_unit_test(test_golden),       cmocka_unit_test(test_mmio_and_verbose),
+        cmocka_unit_test(test_many_devices), cmocka_unit_test(test_platforms),
+        cmocka_unit_test(test_clock),        cmocka_unit_test(test_volume_order),
+        cmocka_unit_test(test_volume_open),
     };
     return cmocka_run_group_tests_name("vm_args", tests, NULL, NULL);
 }
