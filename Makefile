@@ -11,11 +11,11 @@ ONLY ?=
 
 export LC_ALL := C.UTF-8
 
-.PHONY: all help setup setup-bench demo check install uninstall stage deb bench fuzz format clean kernel compile
+.PHONY: all help setup setup-bench demo check install uninstall stage deb bench fuzz format clean kernel compile program
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
 
-all: stage
+all: compile stage
 
 help:
 	@echo 'make demo        install what is missing, build, convert an example image and run it'
@@ -38,17 +38,22 @@ setup-bench:
 $(BUILD)/build.ninja:
 	meson setup $(BUILD)
 
+# Everything that meson knows, the tests too.
 compile: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
+
+# Only what is installed.
+program: $(BUILD)/build.ninja
+	@ninja -C $(BUILD) src/cli/gvmkit guest/initramfs.cpio
 
 kernel:
 	@guest/kernel/build.sh >/dev/null
 
 # What `make install` would lay down, so that nothing ever runs from the source tree.
-stage: compile kernel
+stage: program kernel
 	@scripts/install.sh $(BUILD) $(BUILD)/stage ''
 
-install: compile kernel
+install: program kernel
 	@scripts/install.sh $(BUILD) '$(DESTDIR)' '$(PREFIX)'
 
 uninstall:

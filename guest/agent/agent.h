@@ -45,12 +45,13 @@
 #define AGENT_INPUT_MAX WIRE_CREDIT_START        /* bytes of stdin held for one process */
 #define AGENT_GRANT_STEP (WIRE_CREDIT_START / 4) /* credit is given back in steps of this many bytes */
 #define AGENT_QUEUE_STALL 65536U                 /* with so many bytes of answers waiting, no more requests are read */
-#define AGENT_PIPE_SIZE 262144                   /* of a pipe that has been seen full */
+#define AGENT_PIPE_SIZE 1048576                  /* of a pipe that has been seen full */
 #define AGENT_PATH_MAX 4096U
 
 #define container_of(p, type, member) ((type *)(void *)((char *)(p)-offsetof(type, member)))
 
 struct agent;
+struct process;
 
 /* What a child, or a function, has to say: error is an errno, 0 when all went well. Children write it as it is into a pipe. */
 struct report {
@@ -104,8 +105,9 @@ struct channel {
     size_t queue_at, queue_have, queue_size;
     size_t out_at, out_have;
     uint8_t out[AGENT_FRAME_MAX]; /* on its way into the port */
-    int lane[2];                  /* a pipe of the agent's own; -1 where pages cannot be moved */
-    size_t lane_have;             /* bytes in it, to go into the port after the buffer */
+    int stage[2], lane[2];        /* pipes of the agent's own, for pages that are moved and not copied; -1 where that cannot be */
+    size_t lane_have;             /* bytes in the lane: they go into the port after the buffer */
+    unsigned lane_slots;          /* of the lane's buffers, how many may be taken */
 };
 
 /* Takes the port and says HELLO. */
@@ -117,10 +119,11 @@ __attribute__((format(printf, 2, 3))) void channel_note(struct agent *a, const c
 /* Reads and handles what has come, and writes what there is to say: a bounded amount each. */
 void channel_turn(struct agent *a);
 /*
- * Takes up to max bytes out of a pipe, as pages, to go into the port right after what is in the buffer. Returns how many, 0 at the end of
- * the pipe, -1 with errno. Only one can be on its way (lane_have), and only where lane_have is 0 and lane[0] is not -1.
+ * Moves up to max bytes from a pipe into the lane, behind the header of a DATA frame, without copying them. Returns how many, 0 at the end
+ * of the pipe, -1 with errno. Only if channel_can_move().
  */
-ssize_t channel_take(struct agent *a, int pipe, size_t max);
+ssize_t channel_move(struct agent *a, const struct process *p, uint8_t stream, int pipe, size_t max);
+bool channel_can_move(const struct agent *a);
 /* There is work to do without waiting. */
 bool channel_busy(const struct agent *a);
 /* Everything said so far has gone into the port. */
@@ -187,8 +190,6 @@ int job_watch(struct agent *a, uint64_t id, int fd, void (*done)(struct agent *,
 
 /* ---- process.c, stream.c --------------------------------------------------------------------------------------------------------- */
 
-struct process;
-
 /* One way out of a process: what it writes. */
 struct output {
     struct watch watch;
@@ -197,6 +198,7 @@ struct output {
     uint64_t tail;   /* once the process is dead: bytes it wrote that are still to be sent */
     uint8_t stream;
     bool readable, grown;
+    bool many; /* the last frame was a large one */
 };
 
 /* The way in. */
@@ -234,6 +236,8 @@ struct process {
     struct output output[2];
 };
 
+#define SAY_LANE SIZE_MAX
+
 struct process_table {
     struct process *by_id[AGENT_BUCKETS], *by_pid[AGENT_BUCKETS];
     struct process *first_ready, *last_ready; /* those that have something to say, in the order of their turns */
@@ -252,7 +256,7 @@ int process_add(struct agent *a, uint64_t id, pid_t pid, bool terminal, struct s
 void process_reap(struct agent *a);
 /* Puts it into the queue of those with something to say, if it has something to say. */
 void process_wake(struct agent *a, struct process *p);
-/* Writes frames of the next process in the queue into buf; returns their size, 0 when nobody has anything to say. */
+/* One frame of the next process in the queue: into buf, its size is returned; or into the lane, SAY_LANE; 0 when there is nothing to say. */
 size_t process_say(struct agent *a, uint8_t *buf, size_t room);
 /* No process that RUN has started is known any more. */
 bool process_none(const struct agent *a);
@@ -273,7 +277,7 @@ void stream_input_close(struct agent *a, struct process *p);
 int stream_credit(struct agent *a, struct process *p, uint64_t stream, uint64_t count);
 /* The stream has bytes that may be sent. */
 bool stream_sayable(const struct process *p, unsigned i);
-/* Appends one DATA frame, at most room bytes, or its header for what channel_take() has taken; 0 when there turns out to be nothing. */
+/* One DATA frame of at most room bytes, or of any size into the lane; see process_say(). */
 size_t stream_say(struct agent *a, struct process *p, unsigned i, uint8_t *buf, size_t room);
 /* Everything a dead process wrote has been sent. */
 bool stream_done(const struct process *p);

@@ -25,6 +25,11 @@
 #define CHANNEL_ROOM_MIN 1024                 /* with less left in the buffer no frame of a process is begun */
 #define CHANNEL_ANSWER_MAX 2048               /* an ANSWER or NOTE */
 
+#define LANE_PAGE 4096
+#define LANE_STAGE 16 /* buffers that a new pipe has */
+#define LANE_SLOTS 128
+#define LANE_FRAME (1 + LANE_STAGE)
+
 #define CHANNEL_IN (EPOLLIN | EPOLLRDHUP | EPOLLET)
 
 static void queue_add(struct agent *a, const uint8_t *frame, size_t n)
@@ -108,11 +113,27 @@ static void hello(struct agent *a)
 
 /* ---- out ------------------------------------------------------------------------------------------------------------------------- */
 
+/* A frame into the lane, whatever it is. */
+static size_t lane_say(struct agent *a)
+{
+    struct channel *c = &a->channel;
+    uint8_t small[CHANNEL_ROOM_MIN];
+    size_t n = process_say(a, small, sizeof(small));
+    if (n == 0 || n == SAY_LANE)
+        return n;
+    if (write(c->lane[1], small, n) != (ssize_t)n)
+        boot_die("no room in the agent's own pipe");
+    c->lane_have += n;
+    c->lane_slots++;
+    return SAY_LANE;
+}
+
 static void out_fill(struct agent *a)
 {
     struct channel *c = &a->channel;
     if (c->lane_have)
         return;
+    c->lane_slots = 0;
     if (c->out_at == c->out_have)
         c->out_at = c->out_have = 0;
     size_t n = queue_waiting(c), room = sizeof(c->out) - c->out_have;
@@ -129,20 +150,45 @@ static void out_fill(struct agent *a)
         free(steal_ptr(c->queue));
         c->queue_at = c->queue_have = c->queue_size = 0;
     }
-    while (sizeof(c->out) - c->out_have >= CHANNEL_ROOM_MIN && c->lane_have == 0) {
-        n = process_say(a, c->out + c->out_have, sizeof(c->out) - c->out_have);
+    /* Once a frame is in the lane only others in the lane can follow it. */
+    while (c->lane_have ? channel_can_move(a) : sizeof(c->out) - c->out_have >= CHANNEL_ROOM_MIN) {
+        n = c->lane_have ? lane_say(a) : process_say(a, c->out + c->out_have, sizeof(c->out) - c->out_have);
         if (n == 0)
             break;
-        c->out_have += n;
+        c->out_have += n == SAY_LANE ? 0 : n;
     }
 }
 
-ssize_t channel_take(struct agent *a, int pipe, size_t max)
+static void lane_open(struct channel *c)
+{
+    if (pipe2(c->stage, O_CLOEXEC | O_NONBLOCK) < 0)
+        c->stage[0] = c->stage[1] = -1;
+    if (pipe2(c->lane, O_CLOEXEC | O_NONBLOCK) < 0 || fcntl(c->lane[1], F_SETPIPE_SZ, LANE_SLOTS * LANE_PAGE) < LANE_SLOTS * LANE_PAGE)
+        c->lane[0] = c->lane[1] = -1;
+}
+
+bool channel_can_move(const struct agent *a)
+{
+    const struct channel *c = &a->channel;
+    return c->stage[0] >= 0 && c->lane[0] >= 0 && c->lane_slots + LANE_FRAME <= LANE_SLOTS;
+}
+
+ssize_t channel_move(struct agent *a, const struct process *p, uint8_t stream, int pipe, size_t max)
 {
     struct channel *c = &a->channel;
-    ssize_t n = splice(pipe, NULL, c->lane[1], NULL, max, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
-    if (n > 0)
-        c->lane_have = (size_t)n;
+    uint8_t head[WIRE_HEADER + 1];
+    /* First to where it can be counted: only then the header can be written. */
+    ssize_t n = splice(pipe, NULL, c->stage[1], NULL, max, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+    if (n <= 0)
+        return n;
+    struct wire_header h = { .length = (uint32_t)n + 1, .type = WIRE_DATA, .id = p->id };
+    wire_header_put(head, &h);
+    head[WIRE_HEADER] = stream;
+    if (write(c->lane[1], head, sizeof(head)) != sizeof(head) ||
+        splice(c->stage[0], NULL, c->lane[1], NULL, (size_t)n, SPLICE_F_NONBLOCK | SPLICE_F_MOVE) != n)
+        boot_die("no room in the agent's own pipe");
+    c->lane_have += sizeof(head) + (size_t)n;
+    c->lane_slots += LANE_FRAME;
     return n;
 }
 
@@ -331,8 +377,7 @@ int channel_open(struct agent *a, int fd)
 {
     struct channel *c = &a->channel;
     in_resize(c, CHANNEL_IN_SIZE);
-    if (pipe2(c->lane, O_CLOEXEC | O_NONBLOCK) < 0)
-        c->lane[0] = c->lane[1] = -1;
+    lane_open(c);
     c->readable = c->writable = true;
     if (watch_open(a, &c->watch, fd, CHANNEL_IN, channel_ready) < 0)
         return -1;

@@ -69,6 +69,8 @@ static void output_end(struct agent *a, struct process *p, struct output *o)
 static bool output_many(struct output *o)
 {
     int waiting = 0;
+    if (o->many)
+        return true;
     if (ioctl(o->watch.fd, FIONREAD, &waiting) < 0 || waiting < STREAM_MANY)
         return false;
     /* A program that writes much: fewer and longer turns. The kernel keeps its size if it may not be so large. */
@@ -78,21 +80,28 @@ static bool output_many(struct output *o)
     return true;
 }
 
+static ssize_t output_read(struct agent *a, struct process *p, struct output *o, uint8_t *buf, size_t max, size_t fits, bool *moved)
+{
+    ssize_t n;
+    /* Whole pages: parts of one would have to be copied after all. */
+    *moved = !p->terminal && max >= STREAM_PAGE && channel_can_move(a) && output_many(o);
+    do {
+        n = *moved ? channel_move(a, p, o->stream, o->watch.fd, max - max % STREAM_PAGE) : read(o->watch.fd, buf, max < fits ? max : fits);
+    } while (n < 0 && errno == EINTR);
+    o->many = *moved && n >= STREAM_MANY;
+    return n;
+}
+
 size_t stream_say(struct agent *a, struct process *p, unsigned i, uint8_t *buf, size_t room)
 {
     struct output *o = &p->output[i];
-    size_t max = WIRE_DATA_MAX, fits = room - WIRE_HEADER - 1;
+    size_t max = WIRE_DATA_MAX;
+    bool moved;
     if (max > o->credit)
         max = (size_t)o->credit;
     if (p->state == PROCESS_DEAD && max > o->tail)
         max = (size_t)o->tail;
-    /* Whole pages: parts of one would have to be copied after all. */
-    bool take = !p->terminal && a->channel.lane[0] >= 0 && max >= STREAM_PAGE && output_many(o);
-    ssize_t got;
-    do {
-        got = take ? channel_take(a, o->watch.fd, max - max % STREAM_PAGE)
-                   : read(o->watch.fd, buf + WIRE_HEADER + 1, max < fits ? max : fits);
-    } while (got < 0 && errno == EINTR);
+    ssize_t got = output_read(a, p, o, buf + WIRE_HEADER + 1, max, room - WIRE_HEADER - 1, &moved);
     if (got < 0 && errno == EAGAIN) {
         o->readable = false;
         o->tail = 0; /* a terminal has no more; from a pipe somebody else has read */
@@ -106,10 +115,12 @@ size_t stream_say(struct agent *a, struct process *p, unsigned i, uint8_t *buf, 
     o->credit -= n;
     if (p->state == PROCESS_DEAD)
         o->tail -= n;
+    if (moved)
+        return SAY_LANE;
     struct wire_header h = { .length = (uint32_t)n + 1, .type = WIRE_DATA, .id = p->id };
     wire_header_put(buf, &h);
     buf[WIRE_HEADER] = o->stream;
-    return WIRE_HEADER + 1 + (take ? 0 : n);
+    return WIRE_HEADER + 1 + n;
 }
 
 int stream_credit(struct agent *a, struct process *p, uint64_t stream, uint64_t count)

@@ -45,7 +45,7 @@ int cli_usage(const struct cli_command *c, const char *fmt, ...)
 int cli_fail(const struct gv_error *err)
 {
     fprintf(stderr, "gvmkit: %s\n", err->msg);
-    return err->code == GV_E_USAGE ? CLI_USAGE : CLI_FAILED;
+    return CLI_FAILED;
 }
 
 int cli_parse(const struct cli_command *c, int argc, char **argv,

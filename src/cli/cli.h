@@ -44,7 +44,7 @@ enum { CLI_HELP = -1, CLI_WRONG = -2 };
 int cli_parse(const struct cli_command *c, int argc, char **argv,
               int (*take)(void *user, const char *name, const char *value, struct gv_error *err), void *user);
 
-/* Prints "gvmkit: message" and returns CLI_FAILED (or CLI_USAGE when err says so). */
+/* Prints "gvmkit: message" and returns CLI_FAILED. */
 int cli_fail(const struct gv_error *err);
 /* The same for wrong usage found by a command itself. */
 int cli_usage(const struct cli_command *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -47,8 +47,13 @@ struct gvmi_write_result {
     char hash[GV_SHA3_224_HEX];
 };
 
-/* Packs the tree (image_tree_finish called) into fd, an empty seekable file open for reading and writing. mkfs time is the newest mtime in the
- * tree. The image also gets what every runtime needs to boot it (the directories and files the caller put in; this function adds nothing). */
+/*
+ * Packs the tree (image_tree_finish called) into fd, an empty seekable file open for reading and writing; options and result may be NULL. The time of
+ * the file system is the newest mtime in the tree; times before 1970 and after 2106 become the first and last that can be stored. Adds nothing that is
+ * not in the tree. Contents are read by the calling thread alone, in the order of the tree; image_inode.user is overwritten.
+ * Errors name the path of what cannot be read or stored: GV_E_LIMIT and GV_E_UNSUPPORTED for what the format cannot hold (docs/image-format.md),
+ * GV_E_IO when fd cannot be written, and whatever the tree's reader says. The content of fd is undefined then.
+ */
 int gvmi_write(int fd, struct image_tree *tree, const struct image_config *config, const struct gvmi_write_options *options,
                struct gvmi_write_result *result, struct gv_error *err);
 

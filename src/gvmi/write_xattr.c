@@ -138,7 +138,7 @@ static void write_pairs(struct gvmi_out_xattrs *x, struct set *set)
         gvmi_meta_add(&x->pairs, size, sizeof(size));
         gvmi_meta_add(&x->pairs, a->value, a->size);
         set->count++;
-        set->size += (uint32_t)sizeof(head) + len + (uint32_t)sizeof(size) + a->size;
+        set->size += (uint32_t)strlen(a->name) + 1 + a->size; /* as mksquashfs counts: what listing and reading them gives */
     }
 }
 

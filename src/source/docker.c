@@ -73,7 +73,7 @@ static const char *tag_matching(const json_t *image, const char *name)
     const json_t *tags = json_object_get(image, "RepoTags");
     for (size_t i = 0; i < json_array_size(tags); i++) {
         const char *tag = json_string_value(json_array_get(tags, i));
-        if (tag && (!name || image_name_equal(tag, name)))
+        if (tag && (!name || name_equal(tag, name)))
             return tag;
     }
     return NULL;
@@ -183,7 +183,7 @@ static const char *choose_repository(json_t *repositories, const char *name, cha
         json_object_foreach (tags, tag, id) {
             cleanup_free char *full = gv_asprintf("%s:%s", repo, tag);
             gv_strv_add(&names, full);
-            if (!json_is_string(id) || (name && !image_name_equal(full, name)))
+            if (!json_is_string(id) || (name && !name_equal(full, name)))
                 continue;
             if (!found || strcmp(found, json_string_value(id)) != 0)
                 matches++;

@@ -102,7 +102,7 @@ static bool valid_host(const char *s, size_t n)
     return n > 0;
 }
 
-char *image_name_normalise(const char *name)
+char *name_normalise(const char *name)
 {
     size_t len = strlen(name);
     if (len == 0 || len > 512)
@@ -150,9 +150,9 @@ char *image_name_normalise(const char *name)
                        tag ? (int)(front - path_end - 1) : 6, tag ? tag : "latest");
 }
 
-bool image_name_equal(const char *a, const char *b)
+bool name_equal(const char *a, const char *b)
 {
-    cleanup_free char *x = image_name_normalise(a), *y = image_name_normalise(b);
+    cleanup_free char *x = name_normalise(a), *y = name_normalise(b);
     return x && y && strcmp(x, y) == 0;
 }
 

@@ -25,10 +25,10 @@ int source_reference_parse(struct source_reference *out, const char *text, struc
 
 /* The full form of an image's name: "docker.io/library/alpine:latest" for "alpine", as Docker completes it; a digest after "@" is kept in
  * place of a tag. The caller frees it. NULL when the name is not a valid one. */
-char *image_name_normalise(const char *name);
+char *name_normalise(const char *name);
 
 /* Whether two names of images mean the same. */
-bool image_name_equal(const char *a, const char *b);
+bool name_equal(const char *a, const char *b);
 
 /* A list of names for messages: "a, b and 7 more"; "none" when empty. The caller frees it. */
 char *name_list(const struct gv_strv *names);

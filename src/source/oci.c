@@ -226,7 +226,7 @@ static bool name_matches(const char *want, const char *ref, const char *full, co
         return true;
     if (want[0] == '@' && !strcmp(want + 1, digest))
         return true;
-    if ((full && image_name_equal(want, full)) || (ref && strchr(ref, '/') && image_name_equal(want, ref)))
+    if ((full && name_equal(want, full)) || (ref && strchr(ref, '/') && name_equal(want, ref)))
         return true;
     /* NAME@DIGEST: the name is as good as any, the digest decides. */
     const char *at = strchr(want, '@');

@@ -109,7 +109,7 @@ struct vm_process_events {
     void (*writable)(void *user, struct vm_process *p);
     /* Nobody reads stdin any more. May be NULL. */
     void (*input_gone)(void *user, struct vm_process *p);
-    /* After the last output. p is gone after it. */
+    /* After the last output, which may need vm_process_consumed() to get here. p is gone after it. */
     void (*exited)(void *user, struct vm_process *p, const struct vm_exit *e);
 };
 

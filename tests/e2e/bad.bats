@@ -72,10 +72,15 @@ peak()
 	assert_equal "$(ls -A)" ""
 }
 
-@test "two million entries are taken in memory in proportion" {
+@test "two million entries are refused unless they are wished for, in memory in proportion" {
 	/usr/bin/python3 "$E2E/images.py" --many 2000000 many.tar
-	# 64 MB and 300 bytes a file
-	run peak $(((64000000 + 2000000 * 300) / 1024)) gvmkit build many.tar -o out.gvmi
+	limit=$(((64000000 + 2000000 * 300) / 1024)) # 64 MB and 300 bytes a file
+	run peak "$limit" gvmkit build many.tar -o out.gvmi
+	assert_equal "$status" 1
+	assert_contains "$output" "entries"
+	assert_contains "$output" "--max-size"
+	[ ! -e out.gvmi ]
+	run peak "$limit" gvmkit build --max-size 10g many.tar -o out.gvmi
 	echo "$output"
 	assert_equal "$status" 0
 	rm many.tar

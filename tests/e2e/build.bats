@@ -45,7 +45,8 @@ listing()
 	assert_equal "$(cat root/w/file/in)" "now a directory"
 	assert_equal "$(stat -c %a root/w/suid)" 4755
 	assert_equal "$(find root -name '.wh.*')" ""
-	[ "$(id -u)" -ne 0 ] || assert_equal "$(getfattr -n security.capability -e hex --only-values root/w/cap 2>/dev/null | wc -c)" 20
+	[ "$(id -u)" -ne 0 ] ||
+		assert_equal "$(/usr/bin/python3 -c 'import os; print(os.getxattr("root/w/cap", "security.capability").hex())')" 0100000200200000000000000000000000000000
 }
 
 @test "a .gvmi is read alike by the kernel's rules and by ours" {

@@ -14,7 +14,7 @@ e2e_setup_file()
 	export IMAGES=$BATS_FILE_TMPDIR/images
 	export XDG_CACHE_HOME=$BATS_FILE_TMPDIR/cache TMPDIR=$BATS_FILE_TMPDIR/tmp
 	mkdir -p "$IMAGES" "$XDG_CACHE_HOME" "$TMPDIR"
-	chmod 755 "$BATS_FILE_TMPDIR"
+	chmod 755 "$BATS_RUN_TMPDIR" "$BATS_FILE_TMPDIR"
 	/usr/bin/python3 "$E2E/images.py" "$IMAGES"
 }
 
@@ -22,7 +22,8 @@ e2e_setup_file()
 e2e_setup()
 {
 	export GVMKIT_TEST_MARK="$BATS_TEST_NAME-$BASHPID-$RANDOM"
-	cd "$BATS_TEST_TMPDIR" || return 1
+	mkdir "$BATS_TEST_TMPDIR/work" && cd "$BATS_TEST_TMPDIR/work" || return 1
+	chmod 755 "$BATS_TEST_TMPDIR"
 }
 
 # QEMU gets an environment of its own: it is known by the images and directories of ours that it has open.

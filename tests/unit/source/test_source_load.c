@@ -251,11 +251,11 @@ static void test_bomb(void **state)
     gv_buf_clear(&b);
     long before = peak_kb();
     expect_error(path, NULL, "looks like a decompression bomb");
-    struct source_options options = { .max_bytes = (uint64_t)1 << 30 };
-    expect_error(path, &options, "larger than 1073741824 bytes");
+    struct source_options options = { .max_bytes = (uint64_t)1 << 24 };
+    expect_error(path, &options, "larger than 16777216 bytes");
     /* As a whole archive. */
     expect_error(bomb, NULL, "looks like a decompression bomb");
-    expect_error(bomb, &options, "larger than 1073741824 bytes");
+    expect_error(bomb, &options, "larger than 16777216 bytes");
     if (!SANITIZED)
         assert_true(peak_kb() - before < 65536);
     /* Allowed when its size is given; the digest is what is wrong then. */
@@ -287,8 +287,7 @@ static void test_many_entries(void **state)
     write_docker_archive(path, &layer, 1, "a:b");
     gv_buf_clear(&b);
     long before = peak_kb();
-    expect_error(path, NULL, "more than 1500000 entries");
-    expect_error(path, NULL, "--max-size");
+    expect_error(path, NULL, "more than 1500000 entries; if that is right, give its size with --max-size");
     /* Bounded memory: 300 bytes an entry, and 64 MB. */
     if (!SANITIZED)
         assert_true(peak_kb() - before < 1500000 / 1024 * 300 + 65536);

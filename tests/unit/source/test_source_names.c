@@ -42,18 +42,18 @@ static void test_normalise(void **state)
         { "ho st.x/a", NULL },
     };
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-        char *full = image_name_normalise(names[i].name);
+        char *full = name_normalise(names[i].name);
         if ((full == NULL) != (names[i].full == NULL) || (full && strcmp(full, names[i].full) != 0))
             fail_msg("`%s` became `%s`", names[i].name, full ? full : "(invalid)");
         free(full);
     }
-    assert_true(image_name_equal("alpine", "docker.io/library/alpine:latest"));
-    assert_false(image_name_equal("alpine", "alpine:3"));
-    assert_false(image_name_equal("", ""));
+    assert_true(name_equal("alpine", "docker.io/library/alpine:latest"));
+    assert_false(name_equal("alpine", "alpine:3"));
+    assert_false(name_equal("", ""));
     char longest[700];
     memset(longest, 'a', sizeof(longest));
     longest[699] = '\0';
-    assert_null(image_name_normalise(longest));
+    assert_null(name_normalise(longest));
 }
 
 static void check_reference(const char *text, enum transport transport, const char *path, const char *name)

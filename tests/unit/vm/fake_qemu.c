@@ -83,6 +83,8 @@ static void run(uint64_t id, const uint8_t *payload, size_t n)
     struct wire_field program;
     if (wire_find(payload, n, KEY_ARG, &program) != 1)
         exit(3);
+    if (is("norun"))
+        return;
     if (is("crash")) {
         put_text(console_fd, "before\r\nKernel panic - not syncing: the test says so\r\ntrace\r\n");
         end_guest("guest-reset");

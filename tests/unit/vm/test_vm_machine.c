@@ -206,7 +206,7 @@ static void test_kill(void **state)
     struct stage *s = *state;
     s->program = "sleep";
     s->when_ready = kill_vm;
-    begin(s, "deafish", NULL, 0);
+    begin(s, "norun", NULL, 0);
     finish(s, GV_OK, "", "ready;no start: the VM is ending;failed 12 the VM was stopped;ended;");
 }
 
@@ -332,7 +332,7 @@ static void test_qemu_is_killed(void **state)
     struct stage *s = *state;
     s->program = "sleep";
     s->when_ready = kill_qemu;
-    begin(s, "deafish", NULL, 0);
+    begin(s, "norun", NULL, 0);
     uv_run(&s->loop, UV_RUN_DEFAULT);
     assert_int_equal(s->why.code, GV_E_DIED);
     assert_non_null(strstr(s->why.msg, "signal 9"));

@@ -336,9 +336,11 @@ static void test_slow_reader(void **state)
     assert_in_range(slow.n, 1, WIRE_CREDIT_START);
     assert_false(slow.done);
     vm_process_signal(slow.process, SIGKILL, true);
+    /* The end is told after everything that was written, so somebody has to take that. */
+    slow.keep = false;
+    vm_process_consumed(slow.process, 1, slow.n);
     finish(s, &slow);
     assert_int_equal(slow.status, 128 + SIGKILL);
-    assert_in_range(slow.n, 1, WIRE_CREDIT_START);
 }
 
 static void test_overlapping(void **state)
