@@ -42,6 +42,7 @@
 #define AGENT_JOBS_MAX 64U                       /* requests being worked on in children */
 #define AGENT_BUCKETS 256U                       /* of the two hash tables of processes */
 #define AGENT_FRAME_MAX 32768U                   /* what virtio_console takes in one write */
+#define AGENT_OUT_SIZE (8 * AGENT_FRAME_MAX)     /* what is collected before it is written */
 #define AGENT_INPUT_MAX WIRE_CREDIT_START        /* bytes of stdin held for one process */
 #define AGENT_GRANT_STEP (WIRE_CREDIT_START / 4) /* credit is given back in steps of this many bytes */
 #define AGENT_QUEUE_STALL 65536U                 /* with so many bytes of answers waiting, no more requests are read */
@@ -104,10 +105,7 @@ struct channel {
     uint8_t *queue; /* answers and notes, whole frames in order */
     size_t queue_at, queue_have, queue_size;
     size_t out_at, out_have;
-    uint8_t out[AGENT_FRAME_MAX]; /* on its way into the port */
-    int stage[2], lane[2];        /* pipes of the agent's own, for pages that are moved and not copied; -1 where that cannot be */
-    size_t lane_have;             /* bytes in the lane: they go into the port after the buffer */
-    unsigned lane_slots;          /* of the lane's buffers, how many may be taken */
+    uint8_t out[AGENT_OUT_SIZE]; /* on its way into the port */
 };
 
 /* Takes the port and says HELLO. */
@@ -118,12 +116,6 @@ void channel_answer_with(struct agent *a, uint64_t id, struct wire_writer *w);
 __attribute__((format(printf, 2, 3))) void channel_note(struct agent *a, const char *format, ...);
 /* Reads and handles what has come, and writes what there is to say: a bounded amount each. */
 void channel_turn(struct agent *a);
-/*
- * Moves up to max bytes from a pipe into the lane, behind the header of a DATA frame, without copying them. Returns how many, 0 at the end
- * of the pipe, -1 with errno. Only if channel_can_move().
- */
-ssize_t channel_move(struct agent *a, const struct process *p, uint8_t stream, int pipe, size_t max);
-bool channel_can_move(const struct agent *a);
 /* There is work to do without waiting. */
 bool channel_busy(const struct agent *a);
 /* Everything said so far has gone into the port. */
@@ -198,7 +190,6 @@ struct output {
     uint64_t tail;   /* once the process is dead: bytes it wrote that are still to be sent */
     uint8_t stream;
     bool readable, grown;
-    bool many; /* the last frame was a large one */
 };
 
 /* The way in. */
@@ -236,8 +227,6 @@ struct process {
     struct output output[2];
 };
 
-#define SAY_LANE SIZE_MAX
-
 struct process_table {
     struct process *by_id[AGENT_BUCKETS], *by_pid[AGENT_BUCKETS];
     struct process *first_ready, *last_ready; /* those that have something to say, in the order of their turns */
@@ -256,7 +245,7 @@ int process_add(struct agent *a, uint64_t id, pid_t pid, bool terminal, struct s
 void process_reap(struct agent *a);
 /* Puts it into the queue of those with something to say, if it has something to say. */
 void process_wake(struct agent *a, struct process *p);
-/* One frame of the next process in the queue: into buf, its size is returned; or into the lane, SAY_LANE; 0 when there is nothing to say. */
+/* Writes frames of the next process in the queue into buf; returns their size, 0 when nobody has anything to say. */
 size_t process_say(struct agent *a, uint8_t *buf, size_t room);
 /* No process that RUN has started is known any more. */
 bool process_none(const struct agent *a);
@@ -277,7 +266,7 @@ void stream_input_close(struct agent *a, struct process *p);
 int stream_credit(struct agent *a, struct process *p, uint64_t stream, uint64_t count);
 /* The stream has bytes that may be sent. */
 bool stream_sayable(const struct process *p, unsigned i);
-/* One DATA frame of at most room bytes, or of any size into the lane; see process_say(). */
+/* Appends DATA frames, together at most room bytes; 0 when there turns out to be nothing. */
 size_t stream_say(struct agent *a, struct process *p, unsigned i, uint8_t *buf, size_t room);
 /* Everything a dead process wrote has been sent. */
 bool stream_done(const struct process *p);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The port. What goes out is collected in one buffer of 32 KiB, the most that virtio_console takes at once: first whole answers and
- * notes from the queue, then frames that the processes make on demand, each in its turn, straight from their pipes into the buffer.
- * So nothing is read from a pipe before it can be sent, and a port that is full holds back every program by its own pipe.
+ * The port. What goes out is collected in one buffer: first whole answers and notes from the queue, then frames that the processes make on
+ * demand, each in its turn, straight from their pipes into the buffer. So nothing is read from a pipe before it can be sent, and a
+ * port that is full holds back every program by its own pipe. The buffer is written in pieces of 32 KiB, the most that virtio_console takes
+ * at once, but filled with many of them: a program that writes much then runs as rarely as its pipe allows, not once for each piece.
  *
  * What comes in is handled frame by frame. The buffer holds the largest DATA frame; it grows to a request that is larger and shrinks again
  * after it. When too many answers wait to be sent, no more requests are read.
@@ -10,7 +11,6 @@
  * Both ways a turn does a bounded amount, so that neither a program that writes for ever nor a host that asks for ever holds up the rest.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -21,14 +21,9 @@
 
 #define CHANNEL_IN_SIZE (WIRE_HEADER + AGENT_FRAME_MAX)
 #define CHANNEL_IN_TURN (4 * AGENT_FRAME_MAX) /* bytes read in one turn */
-#define CHANNEL_OUT_TURN 8                    /* buffers written in one turn */
+#define CHANNEL_OUT_TURN 4                    /* buffers written in one turn */
 #define CHANNEL_ROOM_MIN 1024                 /* with less left in the buffer no frame of a process is begun */
 #define CHANNEL_ANSWER_MAX 2048               /* an ANSWER or NOTE */
-
-#define LANE_PAGE 4096
-#define LANE_STAGE 16 /* buffers that a new pipe has */
-#define LANE_SLOTS 128
-#define LANE_FRAME (1 + LANE_STAGE)
 
 #define CHANNEL_IN (EPOLLIN | EPOLLRDHUP | EPOLLET)
 
@@ -113,27 +108,9 @@ static void hello(struct agent *a)
 
 /* ---- out ------------------------------------------------------------------------------------------------------------------------- */
 
-/* A frame into the lane, whatever it is. */
-static size_t lane_say(struct agent *a)
-{
-    struct channel *c = &a->channel;
-    uint8_t small[CHANNEL_ROOM_MIN];
-    size_t n = process_say(a, small, sizeof(small));
-    if (n == 0 || n == SAY_LANE)
-        return n;
-    if (write(c->lane[1], small, n) != (ssize_t)n)
-        boot_die("no room in the agent's own pipe");
-    c->lane_have += n;
-    c->lane_slots++;
-    return SAY_LANE;
-}
-
 static void out_fill(struct agent *a)
 {
     struct channel *c = &a->channel;
-    if (c->lane_have)
-        return;
-    c->lane_slots = 0;
     if (c->out_at == c->out_have)
         c->out_at = c->out_have = 0;
     size_t n = queue_waiting(c), room = sizeof(c->out) - c->out_have;
@@ -150,73 +127,31 @@ static void out_fill(struct agent *a)
         free(steal_ptr(c->queue));
         c->queue_at = c->queue_have = c->queue_size = 0;
     }
-    /* Once a frame is in the lane only others in the lane can follow it. */
-    while (c->lane_have ? channel_can_move(a) : sizeof(c->out) - c->out_have >= CHANNEL_ROOM_MIN) {
-        n = c->lane_have ? lane_say(a) : process_say(a, c->out + c->out_have, sizeof(c->out) - c->out_have);
+    while (sizeof(c->out) - c->out_have >= CHANNEL_ROOM_MIN) {
+        n = process_say(a, c->out + c->out_have, sizeof(c->out) - c->out_have);
         if (n == 0)
             break;
-        c->out_have += n == SAY_LANE ? 0 : n;
+        c->out_have += n;
     }
-}
-
-static void lane_open(struct channel *c)
-{
-    if (pipe2(c->stage, O_CLOEXEC | O_NONBLOCK) < 0)
-        c->stage[0] = c->stage[1] = -1;
-    if (pipe2(c->lane, O_CLOEXEC | O_NONBLOCK) < 0 || fcntl(c->lane[1], F_SETPIPE_SZ, LANE_SLOTS * LANE_PAGE) < LANE_SLOTS * LANE_PAGE)
-        c->lane[0] = c->lane[1] = -1;
-}
-
-bool channel_can_move(const struct agent *a)
-{
-    const struct channel *c = &a->channel;
-    return c->stage[0] >= 0 && c->lane[0] >= 0 && c->lane_slots + LANE_FRAME <= LANE_SLOTS;
-}
-
-ssize_t channel_move(struct agent *a, const struct process *p, uint8_t stream, int pipe, size_t max)
-{
-    struct channel *c = &a->channel;
-    uint8_t head[WIRE_HEADER + 1];
-    /* First to where it can be counted: only then the header can be written. */
-    ssize_t n = splice(pipe, NULL, c->stage[1], NULL, max, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
-    if (n <= 0)
-        return n;
-    struct wire_header h = { .length = (uint32_t)n + 1, .type = WIRE_DATA, .id = p->id };
-    wire_header_put(head, &h);
-    head[WIRE_HEADER] = stream;
-    if (write(c->lane[1], head, sizeof(head)) != sizeof(head) ||
-        splice(c->stage[0], NULL, c->lane[1], NULL, (size_t)n, SPLICE_F_NONBLOCK | SPLICE_F_MOVE) != n)
-        boot_die("no room in the agent's own pipe");
-    c->lane_have += sizeof(head) + (size_t)n;
-    c->lane_slots += LANE_FRAME;
-    return n;
-}
-
-static void out_full(struct agent *a)
-{
-    /* Without a host there is nobody to tell; the hang-up arrives by the watch. */
-    a->channel.writable = false;
-    watch_change(a, &a->channel.watch, CHANNEL_IN | EPOLLOUT);
 }
 
 /* true when all of it has gone. */
 static bool out_flush(struct agent *a)
 {
     struct channel *c = &a->channel;
-    while (c->out_at < c->out_have || c->lane_have) {
-        bool lane = c->out_at == c->out_have;
-        /* All that is in the lane at once: virtio_console reckons with that. */
-        ssize_t n = lane ? splice(c->lane[0], NULL, c->watch.fd, NULL, c->lane_have, SPLICE_F_NONBLOCK | SPLICE_F_MOVE)
-                         : write(c->watch.fd, c->out + c->out_at, c->out_have - c->out_at);
-        if (n > 0) {
-            *(lane ? &c->lane_have : &c->out_at) += (size_t)(lane ? -n : n);
-        } else if (n == 0 && lane) {
-            /* No memory for a descriptor, and the pages are gone. Wrong bytes would be worse than none. */
-            boot_die("the kernel lost %zu bytes of output", c->lane_have);
-        } else if (n == 0 || errno != EINTR) {
-            out_full(a);
-            return false;
+    while (c->out_at < c->out_have) {
+        size_t n = c->out_have - c->out_at;
+        ssize_t put = write(c->watch.fd, c->out + c->out_at, n < AGENT_FRAME_MAX ? n : AGENT_FRAME_MAX);
+        if (put > 0) {
+            c->out_at += (size_t)put;
+            continue;
         }
+        if (put < 0 && errno == EINTR)
+            continue;
+        /* Without a host there is nobody to tell; the hang-up arrives by the watch. */
+        c->writable = false;
+        watch_change(a, &c->watch, CHANNEL_IN | EPOLLOUT);
+        return false;
     }
     return true;
 }
@@ -226,15 +161,14 @@ static void out_turn(struct agent *a)
     struct channel *c = &a->channel;
     for (int i = 0; i < CHANNEL_OUT_TURN && c->writable; i++) {
         out_fill(a);
-        if ((c->out_at == c->out_have && c->lane_have == 0) || !out_flush(a))
+        if (c->out_at == c->out_have || !out_flush(a))
             break;
     }
 }
 
 bool channel_empty(const struct agent *a)
 {
-    const struct channel *c = &a->channel;
-    return queue_waiting(c) == 0 && c->out_at == c->out_have && c->lane_have == 0;
+    return queue_waiting(&a->channel) == 0 && a->channel.out_at == a->channel.out_have;
 }
 
 /* ---- in -------------------------------------------------------------------------------------------------------------------------- */
@@ -377,7 +311,6 @@ int channel_open(struct agent *a, int fd)
 {
     struct channel *c = &a->channel;
     in_resize(c, CHANNEL_IN_SIZE);
-    lane_open(c);
     c->readable = c->writable = true;
     if (watch_open(a, &c->watch, fd, CHANNEL_IN, channel_ready) < 0)
         return -1;

@@ -20,13 +20,15 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/uio.h>
 #include <termios.h>
 
 #include "guest/agent/agent.h"
 
 #define STREAM_TERMINAL_LAST 131072U /* more than a pseudo terminal can hold */
-#define STREAM_MANY 16384
-#define STREAM_PAGE 4096U
+#define STREAM_GROW_AT 65536U
+#define STREAM_HEAD (WIRE_HEADER + 1U) /* of a DATA frame */
+#define STREAM_PARTS 8                 /* frames made by one read */
 #define STREAM_DRAIN 1048576U
 
 struct drain {
@@ -65,43 +67,31 @@ static void output_end(struct agent *a, struct process *p, struct output *o)
         watch_close(a, &o->watch);
 }
 
-/* There is enough in the pipe to move pages instead of copying bytes. */
-static bool output_many(struct output *o)
+/* Reads up to max bytes to where they lie in frames that follow each other in buf. */
+static ssize_t output_read(const struct output *o, uint8_t *buf, size_t room, size_t max)
 {
-    int waiting = 0;
-    if (o->many)
-        return true;
-    if (ioctl(o->watch.fd, FIONREAD, &waiting) < 0 || waiting < STREAM_MANY)
-        return false;
-    /* A program that writes much: fewer and longer turns. The kernel keeps its size if it may not be so large. */
-    if (!o->grown)
-        fcntl(o->watch.fd, F_SETPIPE_SZ, AGENT_PIPE_SIZE);
-    o->grown = true;
-    return true;
-}
-
-static ssize_t output_read(struct agent *a, struct process *p, struct output *o, uint8_t *buf, size_t max, size_t fits, bool *moved)
-{
-    ssize_t n;
-    /* Whole pages: parts of one would have to be copied after all. */
-    *moved = !p->terminal && max >= STREAM_PAGE && channel_can_move(a) && output_many(o);
+    struct iovec parts[STREAM_PARTS];
+    int n = 0;
+    while (n < STREAM_PARTS && max && room > STREAM_HEAD) {
+        size_t size = room - STREAM_HEAD < WIRE_DATA_MAX ? room - STREAM_HEAD : WIRE_DATA_MAX;
+        size = size < max ? size : max;
+        parts[n++] = (struct iovec){ .iov_base = buf + STREAM_HEAD, .iov_len = size };
+        buf += STREAM_HEAD + size;
+        room -= STREAM_HEAD + size;
+        max -= size;
+    }
+    ssize_t got;
     do {
-        n = *moved ? channel_move(a, p, o->stream, o->watch.fd, max - max % STREAM_PAGE) : read(o->watch.fd, buf, max < fits ? max : fits);
-    } while (n < 0 && errno == EINTR);
-    o->many = *moved && n >= STREAM_MANY;
-    return n;
+        got = readv(o->watch.fd, parts, n);
+    } while (got < 0 && errno == EINTR);
+    return got;
 }
 
 size_t stream_say(struct agent *a, struct process *p, unsigned i, uint8_t *buf, size_t room)
 {
     struct output *o = &p->output[i];
-    size_t max = WIRE_DATA_MAX;
-    bool moved;
-    if (max > o->credit)
-        max = (size_t)o->credit;
-    if (p->state == PROCESS_DEAD && max > o->tail)
-        max = (size_t)o->tail;
-    ssize_t got = output_read(a, p, o, buf + WIRE_HEADER + 1, max, room - WIRE_HEADER - 1, &moved);
+    size_t max = p->state == PROCESS_DEAD && o->tail < o->credit ? (size_t)o->tail : (size_t)o->credit;
+    ssize_t got = output_read(o, buf, room, max);
     if (got < 0 && errno == EAGAIN) {
         o->readable = false;
         o->tail = 0; /* a terminal has no more; from a pipe somebody else has read */
@@ -111,16 +101,24 @@ size_t stream_say(struct agent *a, struct process *p, unsigned i, uint8_t *buf, 
         output_end(a, p, o);
         return 0;
     }
-    size_t n = (size_t)got;
+    size_t n = (size_t)got, size = 0;
     o->credit -= n;
     if (p->state == PROCESS_DEAD)
         o->tail -= n;
-    if (moved)
-        return SAY_LANE;
-    struct wire_header h = { .length = (uint32_t)n + 1, .type = WIRE_DATA, .id = p->id };
-    wire_header_put(buf, &h);
-    buf[WIRE_HEADER] = o->stream;
-    return WIRE_HEADER + 1 + n;
+    if (!o->grown && n >= STREAM_GROW_AT && !p->terminal) {
+        /* A program that writes much: fewer and longer turns. The kernel keeps its size if it may not be so large. */
+        fcntl(o->watch.fd, F_SETPIPE_SZ, AGENT_PIPE_SIZE);
+        o->grown = true;
+    }
+    while (n) {
+        size_t part = n < WIRE_DATA_MAX ? n : WIRE_DATA_MAX;
+        struct wire_header h = { .length = (uint32_t)part + 1, .type = WIRE_DATA, .id = p->id };
+        wire_header_put(buf + size, &h);
+        buf[size + WIRE_HEADER] = o->stream;
+        size += STREAM_HEAD + part;
+        n -= part;
+    }
+    return size;
 }
 
 int stream_credit(struct agent *a, struct process *p, uint64_t stream, uint64_t count)

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -124,6 +126,37 @@ static void make_environment(struct gv_strv *env)
     gv_strv_add(env, "MALLOC_ARENA_MAX=1");
 }
 
+/* A copy of the kernel in memory of its own. QEMU maps the file it loads and keeps that mapping, though it needs it only until the guest starts. The
+ * pages of a copy can be given back then (vm_launch_kernel_loaded); those of the file could not. The descriptor for QEMU goes into the
+ * list. Returns the path QEMU finds it by; NULL when there is no such memory, then the file itself has to do. */
+static char *copy_kernel(struct vm *vm, struct fd_list *l, const char *path)
+{
+    struct stat st;
+    cleanup_close int from = open(path, O_RDONLY | O_CLOEXEC), to = memfd_create("gvmkit-kernel", MFD_CLOEXEC);
+    if (from < 0 || to < 0 || fstat(from, &st) < 0)
+        return NULL;
+    for (off_t left = st.st_size; left > 0;) {
+        ssize_t n = sendfile(to, from, NULL, (size_t)left);
+        if (n <= 0)
+            return NULL;
+        left -= n;
+    }
+    vm->kernel_fd = fcntl(to, F_DUPFD_CLOEXEC, 3);
+    int theirs = steal_fd(&to);
+    fd_list_add(l, theirs);
+    return gv_asprintf("/proc/self/fd/%d", theirs);
+}
+
+void vm_launch_kernel_loaded(struct vm *vm)
+{
+    struct stat st;
+    if (vm->kernel_fd < 0)
+        return;
+    if (fstat(vm->kernel_fd, &st) == 0)
+        fallocate(vm->kernel_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, st.st_size);
+    close(steal_fd(&vm->kernel_fd));
+}
+
 int vm_launch(struct vm *vm, const struct vm_config *config, const struct vm_boot *boot, struct vm_launch_fds *fds, struct gv_error *err)
 {
     cleanup_fd_list struct fd_list given = { 0 };
@@ -158,6 +191,9 @@ int vm_launch(struct vm *vm, const struct vm_config *config, const struct vm_boo
         return gv_error_errno(err, "cannot make a pipe");
     cleanup_close int output = output_pipe[0], output_theirs = output_pipe[1];
 
+    cleanup_free char *kernel = copy_kernel(vm, &given, boot->kernel);
+    if (kernel)
+        a.kernel = kernel;
     a.tsc_khz = boot->accel == VM_ACCEL_TCG ? vm_clock_khz(&clock) : 0;
     a.platform = vm_platform_for(boot->accel, a.tsc_khz);
     if (vm_args_build(&argv, &a, err) < 0)

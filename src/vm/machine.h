@@ -60,6 +60,7 @@ struct vm {
     unsigned handles; /* open handles of the loop, the agent's counted as one */
     struct vm_qmp qmp;
     struct vm_tail console_tail, output_tail;
+    int kernel_fd;    /* the kernel's copy in memory, or -1 */
     int console_copy; /* where the console goes besides, or -1 */
 
     /* What setup.c needs of the configuration. */
@@ -90,6 +91,9 @@ struct vm_launch_fds {
     int agent, qmp, console, output;
 };
 int vm_launch(struct vm *vm, const struct vm_config *config, const struct vm_boot *boot, struct vm_launch_fds *fds, struct gv_error *err);
+
+/* The guest runs, so QEMU has loaded the kernel: gives back the memory that holds it. */
+void vm_launch_kernel_loaded(struct vm *vm);
 
 /* setup.c: called when the agent has greeted. Ends in vm_setup_done() or vm_fail(). */
 void vm_setup_start(struct vm *vm);

@@ -309,6 +309,7 @@ static void on_hello(void *user, const char *version)
 {
     struct vm *vm = user;
     vm->greeted = true;
+    vm_launch_kernel_loaded(vm);
     if (vm->state != VM_BOOTING)
         return;
     gv_debug(vm->log, "the guest agent %s answers", version);
@@ -407,7 +408,7 @@ int vm_boot(struct vm **out, uv_loop_t *loop, const struct vm_config *config, co
     vm->log = config->log;
     vm->accel = boot->accel;
     vm->probe = boot->probe;
-    vm->console_copy = -1;
+    vm->kernel_fd = vm->console_copy = -1;
     copy_config(vm, config);
     vm_volume_order(vm->mount_order, config->volumes, config->volume_count);
     if (resolve_remove_at_end(vm, config->remove_at_end, err) < 0) {
@@ -471,6 +472,8 @@ void vm_free(struct vm *vm)
     }
     if (vm->console_copy >= 0)
         close(vm->console_copy);
+    if (vm->kernel_fd >= 0)
+        close(vm->kernel_fd);
     vm_qmp_clear(&vm->qmp);
     free(vm->mounts);
     free(vm->mount_order);

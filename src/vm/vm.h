@@ -46,7 +46,7 @@ struct vm_config {
     const char *remove_at_end; /* a directory to be removed with all in it when the VM is gone, even if the supervisor is killed; or NULL */
     int console_fd;            /* -1, or where the guest's console goes (a copy is made) */
     unsigned boot_timeout_ms;  /* until the agent answers; 0 = 30 s with KVM, 120 s with TCG */
-    const struct gv_log *log; /* used until `ended` */
+    const struct gv_log *log;  /* used until `ended` */
 };
 
 struct vm;

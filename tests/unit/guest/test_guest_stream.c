@@ -103,7 +103,7 @@ static void credit_is_kept(void **state)
     uint64_t id;
     size_t have = 0;
     b->greedy = false;
-    run_begin(&q, "/bin/sh", "-c", "head -c 1000000 /dev/zero; head -c 300000 /dev/zero >&2", NULL);
+    run_begin(&q, "/bin/sh", "-c", "head -c 5000000 /dev/zero; head -c 300000 /dev/zero >&2", NULL);
     assert_int_equal(run_send(b, &q, &id), 0);
     while (bench_poll(b, &f, 500))
         have += f.n - 1;
@@ -116,9 +116,9 @@ static void credit_is_kept(void **state)
     run_finish(b, other, &r);
     assert_string_equal(result_text(&r, 1), "hello\n");
     result_clear(&r);
-    credit_give(b, id, 1, 1000000);
+    credit_give(b, id, 1, 5000000);
     run_finish(b, id, &r);
-    assert_int_equal(r.n[0] + have, 1000000);
+    assert_int_equal(r.n[0] + have, 5000000);
     assert_int_equal(r.n[1], 300000);
     result_clear(&r);
 }
