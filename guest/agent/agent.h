@@ -420,6 +420,9 @@ __attribute__((noreturn)) void boot_power_off(void);
 
 /* ------------------------------------------------------------------------------------------------------------------------------------ */
 
+#include <time.h>
+static inline long long T(void){struct timespec t;clock_gettime(CLOCK_MONOTONIC,&t);return t.tv_sec*1000000000LL+t.tv_nsec;}
+extern long long TT[10];
 struct agent {
     int epoll;
     bool over;

@@ -102,6 +102,14 @@ int boot_port(void)
     return fd;
 }
 
+/* What a kernel may not know is left as it is. */
+static void boot_tune(const char *path, const char *value)
+{
+    cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd >= 0)
+        (void)!write(fd, value, strlen(value));
+}
+
 void boot_world(void)
 {
     static const char *const move[] = { "/sys", "/dev" };
@@ -121,6 +129,10 @@ void boot_world(void)
     if (chdir("/new") < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
         boot_die("moving the root: errno %d", errno);
     boot_mount("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+
+    /* There is no swap: when programs have taken all memory, only the pages of their own code can be reclaimed, and without this the
+     * guest would read them back from the image for ever instead of ending one of them. */
+    boot_tune("/sys/kernel/mm/lru_gen/min_ttl_ms", "1000");
 
     struct rlimit files = { BOOT_FILES, BOOT_FILES };
     setrlimit(RLIMIT_NOFILE, &files);

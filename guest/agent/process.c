@@ -121,7 +121,7 @@ static void process_started(struct agent *a, struct process *p, bool must)
         r.error = 0;
     watch_close(a, &p->start);
     channel_answer(a, p->id, &r);
-    p->state = r.error ? PROCESS_FAILED : PROCESS_RUNNING;
+    TT[4]=T(); p->state = r.error ? PROCESS_FAILED : PROCESS_RUNNING;
     process_wake(a, p);
 }
 
@@ -172,6 +172,7 @@ static void process_died(struct agent *a, pid_t pid, int status, const struct ru
         process_remove(a, p);
         return;
     }
+    TT[5]=T(); channel_note(a,"pipes %lld clone %lld wait %lld toexec %lld todeath %lld",(TT[1]-TT[0])/1000,(TT[2]-TT[1])/1000,(TT[3]-TT[2])/1000,(TT[4]-TT[3])/1000,(TT[5]-TT[4])/1000);
     p->state = PROCESS_DEAD;
     p->status = status;
     p->usage = *usage;

@@ -82,10 +82,8 @@ static int request_hosts(struct vm *vm, struct gv_error *err)
 {
     uint8_t frame[FRAME_SIZE];
     struct wire_writer w;
-    cleanup_free char *own = gv_asprintf("127.0.1.1 %s", vm->hostname);
+    cleanup_free char *own = gv_asprintf("127.0.1.1 %s", vm->hostname); /* localhost is written by the agent itself */
     wire_frame_begin(&w, frame, sizeof(frame));
-    wire_put_text(&w, KEY_HOST, "127.0.0.1 localhost");
-    wire_put_text(&w, KEY_HOST, "::1 localhost ip6-localhost ip6-loopback");
     wire_put_text(&w, KEY_HOST, own);
     return vm_agent_request(vm->agent, &w, WIRE_HOSTS, on_hosts_answer, vm, err);
 }

@@ -212,8 +212,7 @@ static void test_lookup(void **state)
     assert_ptr_equal(image_tree_lookup(t, "lib", false), relative);
     assert_ptr_equal(image_tree_lookup(t, "lib", true), lib);
     assert_ptr_equal(image_tree_lookup(t, "lib/", false), lib);
-    static const char *const nowhere[] = { "nowhere", "usr/lib/x/y", "usr/lib/x/..", "loop",
-                                           "a",       "dangling",    "dangling/x", "lib/nothing" };
+    static const char *const nowhere[] = { "nowhere", "usr/lib/x/y", "usr/lib/x/..", "loop", "a", "dangling", "dangling/x", "lib/nothing" };
     for (size_t i = 0; i < sizeof(nowhere) / sizeof(*nowhere); i++)
         if (image_tree_lookup(t, nowhere[i], true))
             fail_msg("%s was found", nowhere[i]);
