@@ -42,7 +42,7 @@
 #define AGENT_JOBS_MAX 64U                       /* requests being worked on in children */
 #define AGENT_BUCKETS 256U                       /* of the two hash tables of processes */
 #define AGENT_FRAME_MAX 32768U                   /* what virtio_console takes in one write */
-#define AGENT_OUT_SIZE (8 * AGENT_FRAME_MAX)     /* what is collected before it is written */
+#define AGENT_OUT_SIZE (32 * AGENT_FRAME_MAX)    /* what is collected before it is written */
 #define AGENT_INPUT_MAX WIRE_CREDIT_START        /* bytes of stdin held for one process */
 #define AGENT_GRANT_STEP (WIRE_CREDIT_START / 4) /* credit is given back in steps of this many bytes */
 #define AGENT_QUEUE_STALL 65536U                 /* with so many bytes of answers waiting, no more requests are read */
@@ -230,6 +230,7 @@ struct process {
 struct process_table {
     struct process *by_id[AGENT_BUCKETS], *by_pid[AGENT_BUCKETS];
     struct process *first_ready, *last_ready; /* those that have something to say, in the order of their turns */
+    struct process *gone;                     /* by next_by_id: those whose pipes are still to be closed */
     unsigned count, alive, drains;
 };
 
@@ -241,6 +242,8 @@ struct spawn_ends {
 struct process *process_find(struct agent *a, uint64_t id);
 /* Adds a process that has been forked. Takes the descriptors in any case. -1: no memory. */
 int process_add(struct agent *a, uint64_t id, pid_t pid, bool terminal, struct spawn_ends *ends);
+/* Closes what belonged to processes that are gone. */
+void process_turn(struct agent *a);
 /* Reaps every dead child: of processes, of jobs, the payload's PID 1. */
 void process_reap(struct agent *a);
 /* Puts it into the queue of those with something to say, if it has something to say. */
@@ -420,9 +423,6 @@ __attribute__((noreturn)) void boot_power_off(void);
 
 /* ------------------------------------------------------------------------------------------------------------------------------------ */
 
-#include <time.h>
-static inline long long T(void){struct timespec t;clock_gettime(CLOCK_MONOTONIC,&t);return t.tv_sec*1000000000LL+t.tv_nsec;}
-extern long long TT[10];
 struct agent {
     int epoll;
     bool over;

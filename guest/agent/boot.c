@@ -102,37 +102,45 @@ int boot_port(void)
     return fd;
 }
 
-/* What a kernel may not know is left as it is. */
-static void boot_tune(const char *path, const char *value)
+/* What the payload could find at the bottom of its own mount namespace, if it took off all that lies on it. */
+static void boot_ramfs(int root)
 {
-    cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd >= 0)
-        (void)!write(fd, value, strlen(value));
+    char path[40];
+    unlinkat(root, "new", AT_REMOVEDIR);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", root);
+    mount(NULL, path, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+    /*
+     * Programs that the kernel itself starts (a core_pattern with a pipe) start there, outside of the payload's namespaces. They get no
+     * capability, and what is written here cannot be taken back.
+     */
+    files_write("/proc/sys/kernel/usermodehelper/bset", "0 0");
+    files_write("/proc/sys/kernel/usermodehelper/inheritable", "0 0");
 }
 
 void boot_world(void)
 {
     static const char *const move[] = { "/sys", "/dev" };
     char to[16];
+    cleanup_close int root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     boot_mount("tmpfs", "/new", MS_NOSUID, "mode=755,size=1048576");
     for (size_t i = 0; i < sizeof(move) / sizeof(move[0]); i++) {
         snprintf(to, sizeof(to), "/new%s", move[i]);
         if (mkdir(to, 0755) < 0 || mount(move[i], to, NULL, MS_MOVE, NULL) < 0)
             boot_die("moving %s: errno %d", move[i], errno);
-        /* What is left in the ramfs can be seen by nobody, but need not be there. */
-        rmdir(move[i]);
     }
     unlink("/init");
     unlink("/dev/console");
     rmdir("/dev");
+    rmdir("/sys");
     rmdir("/root");
     if (chdir("/new") < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
         boot_die("moving the root: errno %d", errno);
     boot_mount("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+    boot_ramfs(root);
 
     /* There is no swap: when programs have taken all memory, only the pages of their own code can be reclaimed, and without this the
-     * guest would read them back from the image for ever instead of ending one of them. */
-    boot_tune("/sys/kernel/mm/lru_gen/min_ttl_ms", "1000");
+     * guest would read them back from the image for ever instead of ending one of them. A kernel that does not know it goes without. */
+    files_write("/sys/kernel/mm/lru_gen/min_ttl_ms", "1000");
 
     struct rlimit files = { BOOT_FILES, BOOT_FILES };
     setrlimit(RLIMIT_NOFILE, &files);

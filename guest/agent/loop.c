@@ -146,6 +146,7 @@ void agent_turn(struct agent *a)
             w->ready(a, w, events[i].events);
     }
     channel_turn(a);
+    process_turn(a);
     shutdown_turn(a);
     late_turn(a);
 }

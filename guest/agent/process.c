@@ -88,6 +88,7 @@ void process_wake(struct agent *a, struct process *p)
 
 /* ---- come and go ----------------------------------------------------------------------------------------------------------------- */
 
+/* Nobody finds it any more. Its pipes are closed by process_turn(), when its EXIT is on the way. */
 static void process_remove(struct agent *a, struct process *p)
 {
     ready_remove(a, p);
@@ -96,10 +97,20 @@ static void process_remove(struct agent *a, struct process *p)
         at = &(*at)->next_by_id;
     *at = p->next_by_id;
     a->processes.count--;
-    watch_close(a, &p->start);
-    stream_close(a, p);
+    p->next_by_id = a->processes.gone;
+    a->processes.gone = p;
     p->state = PROCESS_GONE;
-    late_free(a, &p->late);
+}
+
+void process_turn(struct agent *a)
+{
+    while (a->processes.gone) {
+        struct process *p = a->processes.gone;
+        a->processes.gone = p->next_by_id;
+        watch_close(a, &p->start);
+        stream_close(a, p);
+        late_free(a, &p->late);
+    }
 }
 
 static void pid_forget(struct agent *a, struct process *p)
@@ -121,7 +132,7 @@ static void process_started(struct agent *a, struct process *p, bool must)
         r.error = 0;
     watch_close(a, &p->start);
     channel_answer(a, p->id, &r);
-    TT[4]=T(); p->state = r.error ? PROCESS_FAILED : PROCESS_RUNNING;
+    p->state = r.error ? PROCESS_FAILED : PROCESS_RUNNING;
     process_wake(a, p);
 }
 
@@ -172,7 +183,6 @@ static void process_died(struct agent *a, pid_t pid, int status, const struct ru
         process_remove(a, p);
         return;
     }
-    TT[5]=T(); channel_note(a,"pipes %lld clone %lld wait %lld toexec %lld todeath %lld",(TT[1]-TT[0])/1000,(TT[2]-TT[1])/1000,(TT[3]-TT[2])/1000,(TT[4]-TT[3])/1000,(TT[5]-TT[4])/1000);
     p->state = PROCESS_DEAD;
     p->status = status;
     p->usage = *usage;

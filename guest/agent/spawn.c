@@ -93,14 +93,12 @@ pid_t spawn_fork(struct agent *a, bool fresh, const int *fd, unsigned count, voi
     /* The child's own copy goes on using it, so it is as large as a main thread's deepest call needs; untouched pages cost nothing. */
     static uint8_t stack[SPAWN_STACK] __attribute__((aligned(64)));
     struct steps s = { .agent = a, .fresh = fresh, .fd = fd, .count = count, .child = child, .arguments = arguments };
-    TT[1]=T();
     pid_t first = clone(step_one, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD, &s);
     if (first < 0)
         return -1;
-    TT[2]=T();
     while (waitpid(first, NULL, __WALL) < 0 && errno == EINTR)
         continue;
-    TT[3]=T();if (s.pid < 0)
+    if (s.pid < 0)
         errno = s.error;
     return s.pid;
 }
@@ -297,27 +295,18 @@ static void child_environment(const struct run_child *c, const struct user *u, c
 static int run_child_try(const struct run_child *c, struct report *r)
 {
     const struct run *run = c->run;
-    long long q[9]; q[0]=T();
     struct user user;
     char home[sizeof("HOME=") + AGENT_PATH_MAX];
     setsid();
     if (run->terminal && ioctl(0, TIOCSCTTY, 0) < 0)
         return report_set(r, errno, "terminal");
     umask(022);
-    q[1]=T();
-    if (user_load(&user, run->user, r) < 0) return -1;
- q[2]=T();
- if( child_limits(run, r) < 0 || child_directory(run, r) < 0) return -1;
- q[3]=T();
- if( child_become(run, &user, r) < 0)
+    if (user_load(&user, run->user, r) < 0 || child_limits(run, r) < 0 || child_directory(run, r) < 0 || child_become(run, &user, r) < 0)
         return -1;
-q[4]=T();
     child_environment(c, &user, home, sizeof(home));
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    q[5]=T(); struct rusage ru; getrusage(RUSAGE_SELF,&ru);
-    dprintf(2,"first %lld setsid %lld user %lld limdir %lld become %lld env %lld faults %ld\n",(q[0]-TT[1])/1000,(q[1]-q[0])/1000,(q[2]-q[1])/1000,(q[3]-q[2])/1000,(q[4]-q[3])/1000,(q[5]-q[4])/1000,ru.ru_minflt);
     return program_start(run, c->argv, c->env, r);
 }
 

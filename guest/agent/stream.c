@@ -28,7 +28,7 @@
 #define STREAM_TERMINAL_LAST 131072U /* more than a pseudo terminal can hold */
 #define STREAM_GROW_AT 65536U
 #define STREAM_HEAD (WIRE_HEADER + 1U) /* of a DATA frame */
-#define STREAM_PARTS 8                 /* frames made by one read */
+#define STREAM_PARTS 32                /* frames made by one read */
 #define STREAM_DRAIN 1048576U
 
 struct drain {
@@ -145,18 +145,25 @@ static void drain_ready(struct agent *a, struct watch *w, uint32_t events)
     late_free(a, &d->late);
 }
 
+/* Somebody can still write into it: otherwise a read finds the end. */
+static bool output_held(int fd)
+{
+    uint8_t byte;
+    return read(fd, &byte, 1) != 0;
+}
+
 static void output_close(struct agent *a, struct process *p, struct output *o)
 {
     int fd = watch_steal(a, &o->watch);
     if (fd < 0)
         return;
-    struct drain *d = p->terminal || p->state != PROCESS_DEAD ? NULL : calloc(1, sizeof(*d));
-    if (!d || watch_open(a, &d->watch, fd, EPOLLIN, drain_ready) < 0) {
-        free(d);
-        close(fd);
+    struct drain *d = !p->terminal && output_held(fd) ? calloc(1, sizeof(*d)) : NULL;
+    if (d && watch_open(a, &d->watch, fd, EPOLLIN, drain_ready) == 0) {
+        a->processes.drains++;
         return;
     }
-    a->processes.drains++;
+    free(d);
+    close(fd);
 }
 
 /* ---- in -------------------------------------------------------------------------------------------------------------------------- */

@@ -11,11 +11,12 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include "guest/agent/agent.h"
 
 #define USER_FILE_MAX (4U << 20)
+#define USER_FILE_SMALL 16384U
 #define USER_FIELDS 7
 
 /* A piece of the text, not ended by a NUL. */
@@ -169,13 +170,33 @@ int user_find(struct user *u, const char *spec, const char *passwd, size_t passw
     return 0;
 }
 
+/*
+ * Reads one of the two files. This is on the way of every RUN, so the usual, small, file costs three system calls and no memory; one that
+ * does not fit into buf is read again with all care. A missing file is an empty one.
+ */
+static struct piece user_file(const char *path, char *buf, size_t size, char **large)
+{
+    struct piece text = { .p = buf };
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0)
+        return text;
+    ssize_t n = read(fd, buf, size);
+    close(fd);
+    text.n = n < 0 ? 0 : (size_t)n;
+    if (text.n < size)
+        return text;
+    text.n = 0;
+    if (files_read(path, USER_FILE_MAX, large, &text.n) == 0)
+        text.p = *large;
+    return text;
+}
+
 int user_load(struct user *u, const char *spec, struct report *r)
 {
-    cleanup_free char *passwd = NULL;
-    cleanup_free char *group = NULL;
-    size_t passwd_n = 0, group_n = 0;
-    /* A missing file is an empty one. */
-    files_read("/etc/passwd", USER_FILE_MAX, &passwd, &passwd_n);
-    files_read("/etc/group", USER_FILE_MAX, &group, &group_n);
-    return user_find(u, spec, passwd ? passwd : "", passwd_n, group ? group : "", group_n, r);
+    char passwd_buf[USER_FILE_SMALL], group_buf[USER_FILE_SMALL];
+    cleanup_free char *passwd_large = NULL;
+    cleanup_free char *group_large = NULL;
+    struct piece passwd = user_file("/etc/passwd", passwd_buf, sizeof(passwd_buf), &passwd_large);
+    struct piece group = user_file("/etc/group", group_buf, sizeof(group_buf), &group_large);
+    return user_find(u, spec, passwd.p, passwd.n, group.p, group.n, r);
 }

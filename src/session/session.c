@@ -32,7 +32,7 @@ struct session {
     struct vm *vm;
     struct vm_process *process;
     struct gv_strv argv, env, guest_paths;
-    char *work; /* directory of the volumes; NULL if there are none */
+    struct gv_workdir *work; /* with a directory for each volume; NULL if there are none */
 
     struct stdio_sink sinks[2];
     struct stdio_fd in;
@@ -366,13 +366,10 @@ static void on_signal(uv_signal_t *h, int signum)
 static int make_work(struct session *s, struct gv_error *err)
 {
     const char *tmp = getenv("TMPDIR");
-    char *dir = gv_asprintf("%s/gvmkit-run-XXXXXX", tmp && *tmp ? tmp : "/var/tmp");
-    if (!mkdtemp(dir)) {
-        gv_error_errno(err, "cannot create a directory for the volumes in `%s`", tmp && *tmp ? tmp : "/var/tmp");
-        free(dir);
+    if (gv_workdir_open(&s->work, tmp && *tmp ? tmp : "/var/tmp", "gvmkit-run", err) < 0) {
+        gv_error_prefix(err, "no place for the volumes");
         return gv_error_hint(err, "set TMPDIR to a writable directory");
     }
-    s->work = dir;
     return 0;
 }
 
@@ -442,7 +439,7 @@ static int plan_volumes(struct session *s, struct vm_volume *list, size_t *count
             continue;
         if (!s->work && make_work(s, err) < 0)
             return -1;
-        char *host = gv_asprintf("%s/vol-%zu", s->work, i);
+        char *host = gv_asprintf("%s/vol-%zu", gv_workdir_path(s->work), i);
         gv_strv_take(hosts, host);
         if (mkdir(host, 0755) < 0)
             return gv_error_errno(err, "cannot create `%s`", host);
@@ -506,7 +503,6 @@ static int run_loop(struct session *s, struct gv_error *err)
         .user = o->user ? o->user : o->config->user,
         .volumes = list,
         .volume_count = volumes,
-        .remove_at_end = s->work,
         .console_fd = o->debug ? STDERR_FILENO : -1,
         .log = o->log,
     };
@@ -560,10 +556,9 @@ int session_run(const struct session_options *options, int *status, struct gv_er
     int result = run_loop(&s, err);
     if (result == 0)
         result = outcome(&s, status, err);
-    /* The guardian removes the directory; this is for the case that there never was one. */
-    if (s.work && gv_remove_tree(s.work, NULL) < 0)
-        gv_warn(options->log, "cannot remove `%s`", s.work);
-    free(s.work);
+    struct gv_error left = GV_ERROR_INIT;
+    if (gv_workdir_remove(s.work, &left) < 0)
+        gv_warn(options->log, "%s", left.msg);
     free(s.in_buf);
     gv_strv_clear(&s.argv);
     gv_strv_clear(&s.env);

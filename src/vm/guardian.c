@@ -171,8 +171,6 @@ static _Noreturn void become_guardian(const struct vm_guardian_spec *spec, int l
     int status = watch_qemu(qemu, life_fd, child_fd);
     if (sys == 0)
         tell(report_fd, REPORT_ENDED, status, qemu);
-    if (spec->remove_at_end && sys == 0)
-        gv_remove_tree(spec->remove_at_end, NULL);
     _exit(0);
 }
 

@@ -24,9 +24,8 @@ struct vm_guardian_spec {
     char *const *envp;
     const int *keep; /* descriptors that QEMU gets under the numbers they have; all above 2 */
     size_t keep_count;
-    int output_fd;             /* QEMU's stdout and stderr */
-    bool no_huge_pages;        /* the kernel gives QEMU memory in small pages only */
-    const char *remove_at_end; /* absolute path, or NULL */
+    int output_fd;      /* QEMU's stdout and stderr */
+    bool no_huge_pages; /* the kernel gives QEMU memory in small pages only */
 };
 
 struct vm_guardian {

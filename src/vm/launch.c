@@ -204,8 +204,7 @@ int vm_launch(struct vm *vm, const struct vm_config *config, const struct vm_boo
                                            .keep = given.fds,
                                            .keep_count = given.count,
                                            .output_fd = output_theirs,
-                                           .no_huge_pages = a.platform->no_huge_pages,
-                                           .remove_at_end = vm->remove_at_end };
+                                           .no_huge_pages = a.platform->no_huge_pages };
     if (vm_guardian_start(&vm->guardian, &spec, err) < 0)
         return -1;
     *fds = (struct vm_launch_fds){

@@ -66,7 +66,7 @@ struct vm {
     /* What setup.c needs of the configuration. */
     size_t image_count;
     uint64_t root_size;
-    char *hostname, *owner, *remove_at_end;
+    char *hostname, *owner;
     struct vm_mount {
         char *guest_path, *host_path;
         bool readonly, give_to_user;

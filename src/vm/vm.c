@@ -151,8 +151,6 @@ static void finish(struct vm *vm)
     drain(&vm->qmp_watch);
     drain(&vm->console);
     drain(&vm->output);
-    if (vm->remove_at_end) /* done already, unless the guardian was killed */
-        gv_remove_tree(vm->remove_at_end, NULL);
     if (!vm->why.code && !vm->asked)
         explain(vm);
     else if (vm->why.code == GV_E_TIMEOUT)
@@ -375,14 +373,6 @@ static void copy_config(struct vm *vm, const struct vm_config *c)
     }
 }
 
-static int resolve_remove_at_end(struct vm *vm, const char *path, struct gv_error *err)
-{
-    if (!path)
-        return 0;
-    vm->remove_at_end = realpath(path, NULL);
-    return vm->remove_at_end ? 0 : gv_error_errno(err, "cannot find the work directory `%s`", path);
-}
-
 static int open_handles(struct vm *vm, struct vm_launch_fds *fds, struct gv_error *err)
 {
     static const struct vm_agent_events agent_events = { .hello = on_hello, .broken = on_broken };
@@ -411,10 +401,6 @@ int vm_boot(struct vm **out, uv_loop_t *loop, const struct vm_config *config, co
     vm->kernel_fd = vm->console_copy = -1;
     copy_config(vm, config);
     vm_volume_order(vm->mount_order, config->volumes, config->volume_count);
-    if (resolve_remove_at_end(vm, config->remove_at_end, err) < 0) {
-        vm_free(vm);
-        return -1;
-    }
     if (config->console_fd >= 0)
         vm->console_copy = fcntl(config->console_fd, F_DUPFD_CLOEXEC, 3);
     if (vm_launch(vm, config, boot, &fds, err) < 0) {
@@ -479,7 +465,6 @@ void vm_free(struct vm *vm)
     free(vm->mount_order);
     free(vm->hostname);
     free(vm->owner);
-    free(vm->remove_at_end);
     free(vm);
 }
 

@@ -4,8 +4,8 @@
  * agent's protocol, and says what happens by callbacks on the caller's libuv loop. It knows nothing of ExeUnits or command lines.
  *
  * The processes. vm_start() forks a guardian, which starts QEMU. Each one's end ends the others within a second: QEMU and the guardian die
- * with their parent (PR_SET_PDEATHSIG and an inherited pipe), the guardian outlives the supervisor just long enough to kill QEMU and to
- * remove `remove_at_end`. QEMU gets its sockets as descriptors; nothing of a VM has a name in the file system but that directory.
+ * with their parent (PR_SET_PDEATHSIG and an inherited pipe), the guardian outlives the supervisor just long enough to kill QEMU. QEMU
+ * gets its sockets as descriptors; nothing of a VM has a name in the file system.
  *
  * The order of callbacks. ready once, or not at all; then those of processes; ended exactly once, last, after every process has got its
  * exited or failed. All run inside the loop, never inside a call of this room. A callback may call anything here but vm_free inside
@@ -43,10 +43,9 @@ struct vm_config {
     const char *user;     /* owner of volumes marked give_to_user, as Docker writes users; NULL = root */
     const struct vm_volume *volumes;
     size_t volume_count;
-    const char *remove_at_end; /* a directory to be removed with all in it when the VM is gone, even if the supervisor is killed; or NULL */
-    int console_fd;            /* -1, or where the guest's console goes (a copy is made) */
-    unsigned boot_timeout_ms;  /* until the agent answers; 0 = 30 s with KVM, 120 s with TCG */
-    const struct gv_log *log;  /* used until `ended` */
+    int console_fd;           /* -1, or where the guest's console goes (a copy is made) */
+    unsigned boot_timeout_ms; /* until the agent answers; 0 = 30 s with KVM, 120 s with TCG */
+    const struct gv_log *log; /* used until `ended` */
 };
 
 struct vm;

@@ -12,8 +12,8 @@ ACCEL=${GVMKIT_TEST_ACCEL:-tcg}
 e2e_setup_file()
 {
 	export IMAGES=$BATS_FILE_TMPDIR/images
-	export XDG_CACHE_HOME=$BATS_FILE_TMPDIR/cache TMPDIR=$BATS_FILE_TMPDIR/tmp
-	mkdir -p "$IMAGES" "$XDG_CACHE_HOME" "$TMPDIR"
+	export XDG_CACHE_HOME=$BATS_FILE_TMPDIR/cache
+	mkdir -p "$IMAGES" "$XDG_CACHE_HOME"
 	chmod 755 "$BATS_RUN_TMPDIR" "$BATS_FILE_TMPDIR"
 	/usr/bin/python3 "$E2E/images.py" "$IMAGES"
 }
@@ -22,7 +22,8 @@ e2e_setup_file()
 e2e_setup()
 {
 	export GVMKIT_TEST_MARK="$BATS_TEST_NAME-$BASHPID-$RANDOM"
-	mkdir "$BATS_TEST_TMPDIR/work" && cd "$BATS_TEST_TMPDIR/work" || return 1
+	export TMPDIR=$BATS_TEST_TMPDIR/tmp
+	mkdir "$TMPDIR" "$BATS_TEST_TMPDIR/work" && cd "$BATS_TEST_TMPDIR/work" || return 1
 	chmod 755 "$BATS_TEST_TMPDIR"
 }
 
@@ -58,7 +59,11 @@ assert_nothing_left()
 		fi
 		sleep 0.1
 	done
-	echo "after $try tries: processes: $(marked_processes | tr '\n' ' '), files: $(ls -A "$TMPDIR")"
+	local left
+	left=$(marked_processes | tr '\n' ' ')
+	echo "after $try tries: processes: $left, files: $(ls -A "$TMPDIR")"
+	# shellcheck disable=SC2086 # a list
+	[ -z "$left" ] || kill -KILL $left
 	return 1
 }
 

@@ -24,11 +24,12 @@ qemu_pid()
 	done
 }
 
-guardian_pid()
+# named NAME: the process of ours that calls itself so.
+named()
 {
 	local p
 	for p in $(marked_processes); do
-		case $(readlink "/proc/$p/exe") in */gvmkit*) [ "$p" = "$pid" ] || echo "$p" ;; esac
+		[ "$(cat "/proc/$p/comm")" != "$1" ] || echo "$p"
 	done
 }
 
@@ -47,7 +48,7 @@ finish()
 
 @test "SIGKILL of the supervisor during the boot ends everything" {
 	for wait in 0.01 0.05 0.1 0.2 0.4 0.7; do
-		gvmkit run --accel "$ACCEL" "$IMAGES/user.gvmi" >/dev/null 2>&1 &
+		gvmkit run --accel "$ACCEL" --entrypoint sleep "$IMAGES/user.gvmi" 60 >/dev/null 2>&1 &
 		pid=$!
 		sleep $wait
 		kill -KILL "$pid"
@@ -67,10 +68,18 @@ finish()
 
 @test "SIGKILL of the guardian is told and ends everything" {
 	start_vm
-	kill -KILL "$(guardian_pid)"
+	kill -KILL "$(named gvmkit-guardian)"
 	finish
 	assert_equal "$status" 125
 	assert_one_line_error "$(cat err)"
+	assert_nothing_left
+}
+
+@test "SIGKILL of the volumes' keeper leaves nothing in the end" {
+	start_vm
+	kill -KILL "$(named gvmkit-keeper)"
+	kill -TERM "$pid"
+	finish
 	assert_nothing_left
 }
 
@@ -106,7 +115,7 @@ finish()
 
 @test "Ctrl-C during the boot is clean" {
 	for wait in 0.05 0.2 0.5; do
-		gvmkit run --accel "$ACCEL" "$IMAGES/user.gvmi" >out 2>err &
+		gvmkit run --accel "$ACCEL" --entrypoint sleep "$IMAGES/user.gvmi" 60 >out 2>err &
 		pid=$!
 		sleep $wait
 		kill -INT "$pid"

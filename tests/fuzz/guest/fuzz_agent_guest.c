@@ -220,16 +220,21 @@ void sync_all(struct agent *a, void *nothing, struct report *r)
     (void)r;
 }
 
-static void agent_forget(struct agent *a)
+static void processes_forget(struct agent *a)
 {
     for (unsigned i = 0; i < AGENT_BUCKETS; i++)
         for (struct process *p = a->processes.by_id[i], *next; p; p = next) {
             next = p->next_by_id;
             watch_close(a, &p->start);
-            p->state = PROCESS_FAILED; /* their pipes are not worth keeping */
             stream_close(a, p);
             free(p);
         }
+    memset(&a->processes.by_id, 0, sizeof(a->processes.by_id));
+    a->processes.first_ready = NULL;
+}
+
+static void agent_forget(struct agent *a)
+{
     while (a->late) {
         struct late *l = a->late;
         a->late = l->next;
@@ -276,8 +281,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         agent_turn(&a);
     for (unsigned i = 0; i < FAKE_MAX; i++)
         fake_end(i);
+    processes_forget(&a);
     /* Drains see the end of their pipes now. */
-    for (int turn = 0; turn < 3; turn++)
+    for (int turn = 0; turn < 20 && a.processes.drains; turn++)
         agent_turn(&a);
     agent_forget(&a);
     close(fd[0]);

@@ -8,18 +8,13 @@
 #include "vm/guardian.h"
 
 struct stage {
-    char *dir, *work; /* work is the directory that must be gone at the end */
+    char *dir; /* for files of the test */
 };
 
 static int setup(void **state)
 {
     struct stage *s = gv_new(struct stage);
     s->dir = test_directory();
-    s->work = gv_asprintf("%s/work", s->dir);
-    cleanup_free char *sub = gv_asprintf("%s/a/b", s->work), *file = gv_asprintf("%s/a/b/c", s->work);
-    if (gv_mkdir_p(sub, 0700, NULL) < 0)
-        return -1;
-    test_write(file, "x", 0600);
     *state = s;
     return 0;
 }
@@ -29,22 +24,19 @@ static int teardown(void **state)
     struct stage *s = *state;
     int status = gv_remove_tree(s->dir, NULL);
     free(s->dir);
-    free(s->work);
     free(s);
     return status;
 }
 
 /* Starts `sh -c script` as QEMU. What it prints can be read from *output. */
-static int start(const struct stage *s, struct vm_guardian *g, const char *program, const char *script, const int *keep, size_t keep_count,
-                 int *output, struct gv_error *err)
+static int start(struct vm_guardian *g, const char *program, const char *script, const int *keep, size_t keep_count, int *output,
+                 struct gv_error *err)
 {
     int out[2];
     assert_int_equal(pipe2(out, O_CLOEXEC), 0);
     char *argv[] = { gv_strdup(program), gv_strdup("-c"), gv_strdup(script), NULL };
     char *envp[] = { gv_strdup("PATH=/usr/bin:/bin"), NULL };
-    const struct vm_guardian_spec spec = {
-        .argv = argv, .envp = envp, .keep = keep, .keep_count = keep_count, .output_fd = out[1], .remove_at_end = s->work
-    };
+    const struct vm_guardian_spec spec = { .argv = argv, .envp = envp, .keep = keep, .keep_count = keep_count, .output_fd = out[1] };
     int status = vm_guardian_start(g, &spec, err);
     close(out[1]);
     if (status == 0 && output)
@@ -57,8 +49,8 @@ static int start(const struct stage *s, struct vm_guardian *g, const char *progr
     return status;
 }
 
-/* Everything has ended: the guardian says so within a second, and the directory is gone. */
-static void assert_ended(const struct stage *s, struct vm_guardian *g, int *wait_status)
+/* Everything has ended: the guardian says so within a second. */
+static void assert_ended(struct vm_guardian *g, int *wait_status)
 {
     struct pollfd p = { .fd = g->report_fd, .events = POLLIN };
     int got;
@@ -70,18 +62,17 @@ static void assert_ended(const struct stage *s, struct vm_guardian *g, int *wait
     vm_guardian_finish(g);
     assert_false(test_alive(guardian));
     assert_true(test_gone_within(qemu, 1000));
-    assert_int_equal(access(s->work, F_OK), -1);
 }
 
 static void test_qemu_ends(void **state)
 {
-    struct stage *s = *state;
+    (void)state;
     struct vm_guardian g;
     struct gv_error err = GV_ERROR_INIT;
     int status = -1, output;
-    assert_int_equal(start(s, &g, "/bin/sh", "echo out; echo err >&2; exit 7", NULL, 0, &output, &err), 0);
+    assert_int_equal(start(&g, "/bin/sh", "echo out; echo err >&2; exit 7", NULL, 0, &output, &err), 0);
     assert_true(g.qemu_pid > 0);
-    assert_ended(s, &g, &status);
+    assert_ended(&g, &status);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 7);
     char text[64] = "";
@@ -92,54 +83,52 @@ static void test_qemu_ends(void **state)
 
 static void test_qemu_is_killed(void **state)
 {
-    struct stage *s = *state;
+    (void)state;
     struct vm_guardian g;
     struct gv_error err = GV_ERROR_INIT;
     int status = -1;
-    assert_int_equal(start(s, &g, "/bin/sh", "exec sleep 60", NULL, 0, NULL, &err), 0);
+    assert_int_equal(start(&g, "/bin/sh", "exec sleep 60", NULL, 0, NULL, &err), 0);
     kill(g.qemu_pid, SIGKILL);
-    assert_ended(s, &g, &status);
+    assert_ended(&g, &status);
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
 static void test_release(void **state)
 {
-    struct stage *s = *state;
+    (void)state;
     struct vm_guardian g;
     struct gv_error err = GV_ERROR_INIT;
     int status = -1;
-    assert_int_equal(start(s, &g, "/bin/sh", "trap '' TERM INT HUP; exec sleep 60", NULL, 0, NULL, &err), 0);
+    assert_int_equal(start(&g, "/bin/sh", "trap '' TERM INT HUP; exec sleep 60", NULL, 0, NULL, &err), 0);
     vm_guardian_release(&g);
-    assert_ended(s, &g, &status);
+    assert_ended(&g, &status);
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
 static void test_guardian_is_killed(void **state)
 {
-    struct stage *s = *state;
+    (void)state;
     struct vm_guardian g;
     struct gv_error err = GV_ERROR_INIT;
     int status = -1;
-    assert_int_equal(start(s, &g, "/bin/sh", "exec sleep 60", NULL, 0, NULL, &err), 0);
+    assert_int_equal(start(&g, "/bin/sh", "exec sleep 60", NULL, 0, NULL, &err), 0);
     pid_t qemu = g.qemu_pid;
     kill(g.pid, SIGKILL);
     assert_int_equal(poll(&(struct pollfd){ .fd = g.report_fd, .events = POLLIN }, 1, 2000), 1);
     assert_int_equal(vm_guardian_report(&g, &status), -1);
     vm_guardian_finish(&g);
     assert_true(test_gone_within(qemu, 1000));
-    /* Removing the directory is then the supervisor's. */
-    assert_int_equal(access(s->work, F_OK), 0);
 }
 
 static void test_supervisor_is_killed(void **state)
 {
-    struct stage *s = *state;
+    (void)state;
     int pids[2];
     assert_int_equal(pipe2(pids, O_CLOEXEC), 0);
     pid_t supervisor = fork();
     if (supervisor == 0) {
         struct vm_guardian g;
-        if (start(s, &g, "/bin/sh", "exec sleep 60", NULL, 0, NULL, NULL) < 0)
+        if (start(&g, "/bin/sh", "exec sleep 60", NULL, 0, NULL, NULL) < 0)
             _exit(1);
         pid_t both[2] = { g.pid, g.qemu_pid };
         (void)!write(pids[1], both, sizeof(both));
@@ -155,16 +144,15 @@ static void test_supervisor_is_killed(void **state)
     waitpid(supervisor, NULL, 0);
     assert_true(test_gone_within(both[1], 1000));
     assert_true(test_gone_within(both[0], 1000));
-    assert_int_equal(access(s->work, F_OK), -1);
 }
 
 static void test_signals_of_the_terminal(void **state)
 {
-    struct stage *s = *state;
+    (void)state;
     struct vm_guardian g;
     struct gv_error err = GV_ERROR_INIT;
     int status = -1;
-    assert_int_equal(start(s, &g, "/bin/sh", "exec sleep 60", NULL, 0, NULL, &err), 0);
+    assert_int_equal(start(&g, "/bin/sh", "exec sleep 60", NULL, 0, NULL, &err), 0);
     assert_int_not_equal(getsid(g.pid), getsid(0));
     assert_int_not_equal(getsid(g.qemu_pid), getsid(0));
     kill(g.pid, SIGINT);
@@ -174,13 +162,13 @@ static void test_signals_of_the_terminal(void **state)
     usleep(50000);
     assert_true(test_alive(g.pid) && test_alive(g.qemu_pid));
     vm_guardian_release(&g);
-    assert_ended(s, &g, &status);
+    assert_ended(&g, &status);
 }
 
 /* Two descriptors are handed on, the others of the supervisor are not; nor are its signal mask and dispositions. */
 static void test_what_qemu_inherits(void **state)
 {
-    struct stage *s = *state;
+    (void)state;
     struct vm_guardian g;
     struct gv_error err = GV_ERROR_INIT;
     sigset_t block, before;
@@ -194,10 +182,10 @@ static void test_what_qemu_inherits(void **state)
     cleanup_free char *script = gv_asprintf("cd /proc/$$/fd && for f in *; do [ ! -e $f ] || printf '%%s ' $f; done; echo; grep -E "
                                             "'Sig(Blk|Ign)' /proc/self/status; ulimit -c; echo hi >&%d",
                                             a[1]);
-    assert_int_equal(start(s, &g, "/bin/sh", script, &a[1], 1, &output, &err), 0);
+    assert_int_equal(start(&g, "/bin/sh", script, &a[1], 1, &output, &err), 0);
     signal(SIGUSR1, SIG_DFL);
     sigprocmask(SIG_SETMASK, &before, NULL);
-    assert_ended(s, &g, &status);
+    assert_ended(&g, &status);
     char text[512] = "";
     assert_true(gv_read_full(output, text, sizeof(text) - 1) > 0);
     char expected[64];
@@ -218,12 +206,12 @@ static void test_what_qemu_inherits(void **state)
 /* A guardian that kept the supervisor's stdout would keep `gvmkit run ... | cat` from ending. */
 static void test_what_the_guardian_keeps(void **state)
 {
-    struct stage *s = *state;
+    (void)state;
     struct vm_guardian g;
     struct gv_error err = GV_ERROR_INIT;
     int p[2], status = -1;
     assert_int_equal(pipe(p), 0);
-    assert_int_equal(start(s, &g, "/bin/sh", "exec sleep 60", NULL, 0, NULL, &err), 0);
+    assert_int_equal(start(&g, "/bin/sh", "exec sleep 60", NULL, 0, NULL, &err), 0);
     close(p[1]);
     char c;
     assert_int_equal(poll(&(struct pollfd){ .fd = p[0], .events = POLLIN }, 1, 1000), 1);
@@ -237,20 +225,19 @@ static void test_what_the_guardian_keeps(void **state)
         assert_int_equal(strncmp(target, "/dev/null", 9), 0);
     }
     vm_guardian_release(&g);
-    assert_ended(s, &g, &status);
+    assert_ended(&g, &status);
 }
 
 static void test_exec_fails(void **state)
 {
-    struct stage *s = *state;
+    (void)state;
     struct vm_guardian g;
     struct gv_error err = GV_ERROR_INIT;
-    assert_int_equal(start(s, &g, "/nonexistent/qemu", "", NULL, 0, NULL, &err), -1);
+    assert_int_equal(start(&g, "/nonexistent/qemu", "", NULL, 0, NULL, &err), -1);
     assert_int_equal(err.sys, ENOENT);
     assert_non_null(strstr(err.msg, "/nonexistent/qemu"));
-    assert_int_equal(start(s, &g, "/", "", NULL, 0, NULL, &err), -1);
+    assert_int_equal(start(&g, "/", "", NULL, 0, NULL, &err), -1);
     assert_int_equal(err.sys, EACCES);
-    assert_int_equal(access(s->work, F_OK), 0); /* nothing ran: it stays the caller's */
     errno = 0;
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
     assert_int_equal(errno, ECHILD);

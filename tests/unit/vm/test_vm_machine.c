@@ -10,7 +10,7 @@
 static const char *fake_qemu; /* argv[1] of the test */
 
 struct stage {
-    char *dir, *mode, *image, *volume, *work;
+    char *dir, *mode, *image, *volume;
     uv_loop_t loop;
     uv_timer_t watchdog;
     struct vm *vm;
@@ -28,18 +28,16 @@ static int setup(void **state)
     struct stage *s = gv_new(struct stage);
     s->dir = test_directory();
     cleanup_free char *link = gv_asprintf("%s/qemu-system-x86_64", s->dir), *kernel = gv_asprintf("%s/vmlinux", s->dir),
-                      *bz = gv_asprintf("%s/bzImage", s->dir), *initramfs = gv_asprintf("%s/initramfs.cpio", s->dir),
-                      *sub = gv_asprintf("%s/work/sub", s->dir);
+                      *bz = gv_asprintf("%s/bzImage", s->dir), *initramfs = gv_asprintf("%s/initramfs.cpio", s->dir);
     s->mode = gv_asprintf("%s/mode", s->dir);
     s->image = gv_asprintf("%s/image", s->dir);
     s->volume = gv_asprintf("%s/volume", s->dir);
-    s->work = gv_asprintf("%s/work", s->dir);
     test_write(kernel, "k", 0644);
     test_write(bz, "k", 0644);
     test_write(initramfs, "i", 0644);
     test_write(s->image, "image", 0644);
-    if (symlink(fake_qemu, link) < 0 || gv_mkdir_p(s->volume, 0755, NULL) < 0 || gv_mkdir_p(sub, 0755, NULL) < 0 ||
-        setenv("PATH", s->dir, 1) < 0 || setenv("GVMKIT_GUEST_DIR", s->dir, 1) < 0 || setenv("XDG_CACHE_HOME", s->dir, 1) < 0)
+    if (symlink(fake_qemu, link) < 0 || gv_mkdir_p(s->volume, 0755, NULL) < 0 || setenv("PATH", s->dir, 1) < 0 ||
+        setenv("GVMKIT_GUEST_DIR", s->dir, 1) < 0 || setenv("XDG_CACHE_HOME", s->dir, 1) < 0)
         return -1;
     *state = s;
     return uv_loop_init(&s->loop);
@@ -56,7 +54,6 @@ static int teardown(void **state)
     free(s->mode);
     free(s->image);
     free(s->volume);
-    free(s->work);
     free(s);
     return status;
 }
@@ -135,7 +132,6 @@ static void begin(struct stage *s, const char *mode, const struct vm_volume *vol
                                       .accel = VM_ACCEL_TCG,
                                       .volumes = volume,
                                       .volume_count = volume != NULL,
-                                      .remove_at_end = s->work,
                                       .console_fd = -1,
                                       .boot_timeout_ms = boot_timeout_ms };
     struct gv_error err = GV_ERROR_INIT;
@@ -157,7 +153,6 @@ static void finish(struct stage *s, enum gv_code code, const char *message, cons
     if (s->why.code != code || !strstr(s->why.msg, message))
         fail_msg("ended with %d `%s`, not %d `%s`", s->why.code, s->why.msg, code, message);
     assert_true(test_gone_within(s->qemu, 1000));
-    assert_int_equal(access(s->work, F_OK), -1);
     errno = 0;
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
     assert_int_equal(errno, ECHILD);
@@ -337,7 +332,6 @@ static void test_qemu_is_killed(void **state)
     assert_int_equal(s->why.code, GV_E_DIED);
     assert_non_null(strstr(s->why.msg, "signal 9"));
     assert_non_null(strstr(gv_buf_str(&s->events), "failed 12 QEMU was killed"));
-    assert_int_equal(access(s->work, F_OK), -1);
 }
 
 static void kill_guardian(struct stage *s)
@@ -378,7 +372,6 @@ static void test_start_errors(void **state)
     ASSERT_START_FAILS(c.memory = 1024, "too little");
     ASSERT_START_FAILS(c.memory = UINT64_MAX / 2, "no memory for the VM");
     ASSERT_START_FAILS((c.volumes = &missing, c.volume_count = 1), "`/nonexistent/volume` with the VM: No such file");
-    ASSERT_START_FAILS(c.remove_at_end = "/nonexistent/work", "work directory");
     cleanup_free char *initramfs = gv_asprintf("%s/initramfs.cpio", s->dir), *link = gv_asprintf("%s/qemu-system-x86_64", s->dir);
     unlink(initramfs);
     ASSERT_START_FAILS((void)c, "initramfs.cpio in");
