@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * HOSTS: the texts of /etc/hosts and /etc/resolv.conf, and a child that puts them into the payload's world. What the host says is checked
+ * HOSTS: the texts of /etc/hosts, /etc/resolv.conf and /etc/hostname, and a child that puts them into the payload's world. What the host says is checked
  * to be what such a file may hold, so that no name can bring a line of its own.
  */
 #include <arpa/inet.h>
@@ -159,9 +159,11 @@ void hosts_write(struct agent *a, void *arguments, struct report *r)
     const char *name = name_ok(names.nodename, strlen(names.nodename)) ? names.nodename : "localhost";
     if (hosts_text(&etc_hosts, &hosts_n, &hosts->hosts, name, r) < 0 || resolv_text(&etc_resolv, &resolv_n, hosts, r) < 0)
         return;
+    char etc_hostname[sizeof(names.nodename) + 1];
+    size_t hostname_n = (size_t)snprintf(etc_hostname, sizeof(etc_hostname), "%s\n", name);
     cleanup_close int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (root < 0)
         report_set(r, errno, "/");
-    else if (files_etc(root, "hosts", etc_hosts, hosts_n, r) == 0)
+    else if (files_etc(root, "hosts", etc_hosts, hosts_n, r) == 0 && files_etc(root, "hostname", etc_hostname, hostname_n, r) == 0)
         files_etc(root, "resolv.conf", etc_resolv, resolv_n, r);
 }

@@ -104,21 +104,6 @@ static int payload_tmp(const struct root *root, struct report *r)
     return 0;
 }
 
-static int payload_names(const struct root *root, struct report *r)
-{
-    cleanup_free char *text = NULL;
-    size_t n;
-    char name[80];
-    const struct text_list none = { 0 };
-    if (sethostname(root->hostname, strlen(root->hostname)) < 0)
-        return report_set(r, errno, "host name '%s'", root->hostname);
-    cleanup_close int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    int length = snprintf(name, sizeof(name), "%s\n", root->hostname);
-    if (files_etc(here, "hostname", name, (size_t)length, r) < 0 || hosts_text(&text, &n, &none, root->hostname, r) < 0)
-        return -1;
-    return files_etc(here, "hosts", text, n, r);
-}
-
 static void payload_sysctl(void)
 {
     /* As Docker sets them: any group may ping, any user may listen on port 80. A kernel that does not know them is fine too. */
@@ -146,7 +131,10 @@ static int payload_build(const struct payload_plan *plan, struct report *r)
         return -1;
     close(run);
     payload_sysctl();
-    return payload_names(plan->root, r) < 0 ? -1 : payload_pivot(r);
+    const char *name = plan->root->hostname;
+    if (sethostname(name, strlen(name)) < 0)
+        return report_set(r, errno, "host name '%s'", name);
+    return payload_pivot(r);
 }
 
 __attribute__((noreturn)) static void payload_reap(void)

@@ -223,9 +223,10 @@ void root_mount(struct agent *a, uint64_t id, const struct root *root)
     struct report r = { 0 };
     char lower[ROOT_DISKS_MAX * 8];
     struct payload_plan plan = { .root = root, .dev = -1, .terminals = -1, .shm = -1 };
-    net_loopback(&r);
     if (root_prepare(a, &plan, lower, sizeof(lower), &r) < 0 || root_start(a, id, &plan, &r) < 0)
         channel_answer(a, id, &r);
+    else if (net_loopback(&r) < 0) /* while the child waits for the disk */
+        channel_note(a, "%s: errno %d", r.text, r.error);
     if (plan.dev >= 0)
         close(plan.dev);
     if (plan.terminals >= 0)

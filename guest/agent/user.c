@@ -154,7 +154,7 @@ int user_find(struct user *u, const char *spec, const char *passwd, size_t passw
         return report_set(r, EINVAL, "user '%s': the number is too large", spec);
     bool known = passwd_find(u, passwd_text, by_name, name, uid, &found);
     if (!known && by_name)
-        return report_set(r, ENOENT, "user '%.*s' is not in the image's /etc/passwd", (int)name.n, name.p);
+        return report_set(r, EINVAL, "user '%.*s' is not in the image's /etc/passwd", (int)name.n, name.p);
     if (!known)
         u->uid = uid;
 
@@ -166,7 +166,7 @@ int user_find(struct user *u, const char *spec, const char *passwd, size_t passw
         return 0;
     }
     if (!group_find(&u->gid, group_text, wanted))
-        return report_set(r, ENOENT, "group '%.*s' is not in the image's /etc/group", (int)wanted.n, wanted.p);
+        return report_set(r, EINVAL, "group '%.*s' is not in the image's /etc/group", (int)wanted.n, wanted.p);
     return 0;
 }
 

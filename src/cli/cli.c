@@ -205,6 +205,8 @@ int cli_convert_option(struct convert_options *o, enum cli_progress_mode *mode, 
     } else if (!strcmp(name, "max-size")) {
         if (cli_size(value, &o->source.max_bytes, err) < 0)
             return -1;
+    } else if (!strcmp(name, "absolute-names")) {
+        o->source.absolute_names = true;
     } else if (!strcmp(name, "progress")) {
         if (cli_progress_mode(value, mode, err) < 0)
             return -1;

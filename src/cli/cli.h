@@ -77,15 +77,16 @@ const struct gv_progress *cli_progress_sink(struct cli_progress *p);
 /* Removes the bar from the terminal. */
 void cli_progress_free(struct cli_progress *p);
 
-/* Options that everything converting images shares: "platform", "jobs", "max-size", "progress". */
+/* Options that everything converting images shares: what source and gvmi need to know. */
 struct convert_options;
-#define CLI_CONVERT_OPTIONS                                                                                                                \
-    { "platform", 0, "OS/ARCH", "take the image for this platform (default linux/amd64)" },                                                \
-        { "jobs", 'j', "N", "threads (default: one for each CPU)" },                                                                       \
-        { "max-size", 0, "SIZE", "refuse images that unpack to more (default 64G, and what looks like a bomb)" },                          \
-    {                                                                                                                                      \
-        "progress", 0, "MODE", "auto, plain, none or json (default auto)"                                                                  \
-    }
+/* clang-format off */
+#define CLI_CONVERT_OPTIONS                                                                                                    \
+    { "platform", 0, "OS/ARCH", "take the image for this platform (default linux/amd64)" },                                    \
+    { "jobs", 'j', "N", "threads (default: one for each CPU)" },                                                               \
+    { "max-size", 0, "SIZE", "refuse images that unpack to more (default 64G, and what looks like a bomb)" },                  \
+    { "absolute-names", 0, NULL, "take names with a leading slash in layers as names below the root" },                        \
+    { "progress", 0, "MODE", "auto, plain, none or json (default auto)" }
+/* clang-format on */
 /* 1 when the option was one of them, 0 when not, -1 on a bad value. */
 int cli_convert_option(struct convert_options *o, enum cli_progress_mode *mode, const char *name, const char *value, struct gv_error *err);
 

@@ -216,7 +216,7 @@ static int load_archive(struct source_image *out, struct load *l, const struct s
     if (platform_parse(&platform, l->options->platform, err) < 0)
         return -1;
     uint64_t entries = l->options->max_entries ? l->options->max_entries : l->options->max_bytes ? SIZED_ENTRIES : DEFAULT_ENTRIES;
-    CLEANUP(merge) struct merge *merge = merge_new(tree, entries, l->options->log);
+    CLEANUP(merge) struct merge *merge = merge_new(tree, entries, l->options->absolute_names, l->options->log);
     l->merge = merge;
     if (make_plan(&plan, l, ref, &platform, err) < 0 || load_plan(l, &plan, err) < 0)
         return gv_error_prefix(err, "`%s`", ref->path);

@@ -42,6 +42,7 @@ struct merge {
     const struct gv_log *log;
     struct xattr_pool *xattrs;
     uint64_t max_entries, entries;
+    bool absolute_names;
     uint64_t file_bytes;
     uint64_t followed; /* bytes of link targets walked through */
 
@@ -61,13 +62,14 @@ struct merge {
     struct image_node *cached_node;
 };
 
-struct merge *merge_new(struct image_tree *tree, uint64_t max_entries, const struct gv_log *log)
+struct merge *merge_new(struct image_tree *tree, uint64_t max_entries, bool absolute_names, const struct gv_log *log)
 {
     struct merge *m = gv_new(struct merge);
     m->tree = tree;
     m->root = image_tree_root(tree);
     m->log = log;
     m->max_entries = max_entries;
+    m->absolute_names = absolute_names;
     m->xattrs = xattr_pool_new(image_tree_arena(tree), log);
     m->aufs = (struct image_node){ .inode = image_inode_new(tree, IMAGE_DIR), .name = "" };
     m->aufs.parent = &m->aufs;
@@ -126,6 +128,15 @@ static int count_entry(struct merge *m, struct gv_error *err)
         return gv_error_set(err, GV_E_LIMIT, 0, "the names and attributes of %" PRIu64 " entries take more than %" PRIu64 " MB", m->entries,
                             allowed >> 20);
     return 0;
+}
+
+/* The root itself may be written as a slash. */
+static int check_absolute(const struct merge *m, const char *path, size_t normal_len, struct gv_error *err)
+{
+    if (path[0] != '/' || !normal_len || m->absolute_names)
+        return 0;
+    gv_error_set(err, GV_E_FORMAT, 0, "an absolute name");
+    return gv_error_hint(err, "--absolute-names takes such names as names below the root");
 }
 
 /* Writes the path without leading, doubled and trailing slashes and without "." to out, which has MERGE_PATH_MAX + 1 bytes. */
@@ -247,7 +258,7 @@ static int set_link(struct merge *m, struct layer_entry *l, const struct tar_ent
 {
     char path[MERGE_PATH_MAX + 1];
     size_t len;
-    if (normalise(e->link, e->link_len, path, &len, err) < 0)
+    if (normalise(e->link, e->link_len, path, &len, err) < 0 || check_absolute(m, e->link, len, err) < 0)
         return gv_error_prefix(err, "a hard link to `%.200s`", e->link);
     const char *rest = aufs_rest(path), *start = rest ? rest : path;
     if (!len || has_whiteout(start, len - (size_t)(start - path)))
@@ -263,7 +274,7 @@ static int add_entry(struct merge *m, const struct tar_entry *e, const struct im
 {
     char path[MERGE_PATH_MAX + 1];
     size_t len;
-    if (count_entry(m, err) < 0 || normalise(e->path, e->path_len, path, &len, err) < 0)
+    if (count_entry(m, err) < 0 || normalise(e->path, e->path_len, path, &len, err) < 0 || check_absolute(m, e->path, len, err) < 0)
         return -1;
     size_t base = base_of(path);
     const char *start = path;

@@ -20,8 +20,10 @@
 
 struct merge;
 
-/* Fills the tree, which stays the caller's. max_entries counts tar entries and implied directories over all layers. */
-struct merge *merge_new(struct image_tree *tree, uint64_t max_entries, const struct gv_log *log) __attribute__((returns_nonnull));
+/* Fills the tree, which stays the caller's. max_entries counts tar entries and implied directories over all layers; absolute_names takes names
+ * with a leading slash, which are refused else. */
+struct merge *merge_new(struct image_tree *tree, uint64_t max_entries, bool absolute_names, const struct gv_log *log)
+    __attribute__((returns_nonnull));
 void merge_free(struct merge *m);
 DEFINE_CLEANUP(merge, struct merge *, merge_free)
 

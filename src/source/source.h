@@ -26,6 +26,8 @@ struct source_options {
     uint64_t max_bytes;
     /* Limit for tar entries and implied directories in all layers. 0 = 1.5 million, or 10 million if max_bytes is given. */
     uint64_t max_entries;
+    /* Take names with a leading slash as names below the root, as Docker does and some builders write them; they are refused else. */
+    bool absolute_names;
     int jobs; /* 1 = no threads of its own; else reading ahead, digests and scratch file have one each */
     const struct gv_log *log;
     const struct gv_progress *progress;

@@ -158,10 +158,9 @@ int vm_agent_answer_error(const uint8_t *payload, size_t n, struct gv_error *fai
     /* The text is the guest's: gv_error_set makes it one printable line. */
     int shown = got && text.length < 512 ? (int)text.length : 0;
     if (shown)
-        gv_error_set(failed, GV_E_GUEST, 0, "%.*s", shown, (const char *)text.value);
+        gv_error_set(failed, GV_E_GUEST, (int)sys, "%.*s", shown, (const char *)text.value);
     else
         gv_error_set(failed, GV_E_GUEST, (int)sys, "the guest refused");
-    failed->sys = (int)sys;
     return 1;
 }
 

@@ -59,6 +59,9 @@ peak()
 	refused "$IMAGES/bad/dotdot.tar" ..
 	refused "$IMAGES/bad/dotdot-inside.tar" ..
 	refused "$IMAGES/bad/climb.tar" ..
+	refused "$IMAGES/bad/absolute.tar" "absolute name" --absolute-names
+	gvmkit build --absolute-names "$IMAGES/bad/absolute.tar" -o out.gvmi
+	rm out.gvmi
 	refused "$IMAGES/bad/hardlink-out.tar" passwd
 	refused "$IMAGES/bad/hardlink-nowhere.tar" etc/nothing
 }

@@ -225,6 +225,7 @@ def bad(out):
             ("dotdot", Layer().add("../evil", data=b"x")),
             ("dotdot-inside", Layer().dir("a").add("a/../../evil", data=b"x")),
             ("climb", Layer().link("up", "../../../../../../tmp").add("up/../../evil", data=b"x")),
+            ("absolute", Layer().add("/etc/evil", data=b"x")),
             ("hardlink-out", Layer().hard("link", "../../../etc/passwd")),
             ("hardlink-nowhere", Layer().hard("link", "etc/nothing"))):
         docker(f"{out}/{name}.tar", config, [base, layer.bytes()])

@@ -106,7 +106,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input in = { data, size };
     CLEANUP(image_tree) struct image_tree *t = image_tree_new();
-    CLEANUP(merge) struct merge *m = merge_new(t, 300, NULL);
+    CLEANUP(merge) struct merge *m = merge_new(t, 300, true, NULL);
     while (in.n) {
         struct gv_error err = GV_ERROR_INIT;
         int status = one_layer(m, &in, &err);

@@ -333,7 +333,7 @@ int load_layers(struct source_image *out, const char *const *layers, size_t coun
     }
     char *dir = temp_make(), *path = path_in(dir, "image.tar");
     write_docker_archive(path, bytes, count, "test:latest");
-    int status = source_load(out, path, NULL, err);
+    int status = source_load(out, path, &(struct source_options){ .absolute_names = true }, err);
     free(path);
     temp_remove(dir);
     for (size_t i = 0; i < count; i++) {

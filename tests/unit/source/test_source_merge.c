@@ -257,7 +257,7 @@ static void test_long_paths(void **state)
         name[i] = '/';
     name[4096] = '\0'; /* with the leading slash */
     tarb_add(&t, &(struct tarb_member){ .name = name, .data = "x", .size = 1 });
-    load_tar(&image, &t, NULL, 0, NULL);
+    load_tar(&image, &t, &(struct source_options){ .absolute_names = true }, 0, NULL);
     assert_non_null(image_tree_lookup(image.tree, name, false));
     source_image_clear(&image);
     name[4096] = 'a';
@@ -298,6 +298,21 @@ static void test_depth_through_links(void **state)
         free(file);
     }
     load_tar(&image, &t, NULL, -1, "a path of more than 4095 bytes");
+}
+
+/* The tables above take absolute names; unless asked to, source refuses them. */
+static void test_absolute_names(void **state)
+{
+    (void)state;
+    struct source_image image = { 0 };
+    struct tarb t = { 0 };
+    tarb_text(&t, "d /\nf a x");
+    load_tar(&image, &t, NULL, 0, NULL);
+    source_image_clear(&image);
+    tarb_text(&t, "f /a x");
+    load_tar(&image, &t, NULL, -1, "an absolute name; --absolute-names");
+    tarb_text(&t, "f a x\nh b /a");
+    load_tar(&image, &t, NULL, -1, "an absolute name; --absolute-names");
 }
 
 static void test_entry_limit(void **state)
@@ -388,9 +403,16 @@ static void test_symlink_target_length(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rules),      cmocka_unit_test(test_link_counts),         cmocka_unit_test(test_shared_xattrs),
-        cmocka_unit_test(test_long_paths), cmocka_unit_test(test_depth_through_links), cmocka_unit_test(test_entry_limit),
-        cmocka_unit_test(test_many_names), cmocka_unit_test(test_large_xattrs),        cmocka_unit_test(test_symlink_target_length),
+        cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_link_counts),
+        cmocka_unit_test(test_shared_xattrs),
+        cmocka_unit_test(test_long_paths),
+        cmocka_unit_test(test_depth_through_links),
+        cmocka_unit_test(test_absolute_names),
+        cmocka_unit_test(test_entry_limit),
+        cmocka_unit_test(test_many_names),
+        cmocka_unit_test(test_large_xattrs),
+        cmocka_unit_test(test_symlink_target_length),
     };
     return cmocka_run_group_tests_name("source_merge", tests, NULL, NULL);
 }

@@ -197,7 +197,7 @@ static void test_process_fails_to_start(void **state)
     wire_put_number(&w, KEY_ERRNO, ENOENT);
     wire_put_text(&w, KEY_TEXT, "no \033[31mred\n file");
     say_raw(r, frame, wire_frame_end(&w, WIRE_ANSWER, 1));
-    assert_events(r, "hello ;failed 1 2 no \\x1b[31mred\\x0a file;");
+    assert_events(r, "hello ;failed 1 2 no \\x1b[31mred\\x0a file: No such file or directory;");
     say(r, WIRE_EXIT, 1, KEY_KIND, N(0), KEY_STATUS, N(0), 0); /* it never was a process */
     assert_broken(r, "nothing that exists");
 }
