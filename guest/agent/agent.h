@@ -375,12 +375,14 @@ struct net {
     struct text_list addresses, routes;
     uint64_t mtu;
 };
-int net_configure(const struct net *net, struct report *r);
+void net_configure(struct agent *a, void *net, struct report *r);
 int net_loopback(struct report *r);
 
 struct hosts {
     struct text_list hosts, dns, search;
 };
+/* It can be a host name. */
+bool hosts_name_ok(const char *name);
 /* Texts of /etc/hosts and /etc/resolv.conf; *out is the caller's to free. -1: out of memory or something that is not an address or a name. */
 int hosts_text(char **out, size_t *n, const struct text_list *hosts, const char *hostname, struct report *r);
 int resolv_text(char **out, size_t *n, const struct hosts *hosts, struct report *r);

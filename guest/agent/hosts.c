@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * HOSTS: the texts of /etc/hosts, /etc/resolv.conf and /etc/hostname, and a child that puts them into the payload's world. What the host says is checked
- * to be what such a file may hold, so that no name can bring a line of its own.
+ * HOSTS: the texts of /etc/hosts, /etc/resolv.conf and /etc/hostname, and a child that puts them into the payload's world. What the host
+ * says is checked to be what such a file may hold, so that no name can bring a line of its own.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -60,6 +60,11 @@ static bool name_ok(const char *s, size_t n)
 {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
     return n > 0 && n < 256 && strspn(s, allowed) >= n;
+}
+
+bool hosts_name_ok(const char *name)
+{
+    return name_ok(name, strlen(name));
 }
 
 static bool address_ok(const char *s, size_t n)

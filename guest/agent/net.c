@@ -14,12 +14,14 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "guest/agent/agent.h"
 
 #define NET_MAC 6
 #define NET_NAME_MAX 16
 #define NET_TIMEOUT_S 2
+#define NET_CARRIER_MS 1500U
 
 struct netlink {
     int fd;
@@ -294,6 +296,7 @@ static int route_add(struct netlink *l, int index, const char *text, struct repo
     return route_set(l, index, &to, gateway ? &via : NULL, text, r);
 }
 
+/* The index of the interface, or -1. */
 static int net_steps(struct netlink *l, const struct net *net, struct report *r)
 {
     struct address via;
@@ -312,17 +315,36 @@ static int net_steps(struct netlink *l, const struct net *net, struct report *r)
     for (size_t i = 0; i < net->routes.n; i++)
         if (route_add(l, index, net->routes.v[i], r) < 0)
             return -1;
-    return 0;
+    return index;
 }
 
-int net_configure(const struct net *net, struct report *r)
+/*
+ * The kernel looks only once a second whether an interface has a carrier, and throws away what is sent before. So whoever is told that the
+ * network is there must find it so; but one without a carrier is no error.
+ */
+static void link_wait(int index)
+{
+    struct ifreq r = { .ifr_ifindex = index };
+    cleanup_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || ioctl(fd, SIOCGIFNAME, &r) < 0)
+        return;
+    for (uint64_t until = clock_ms() + NET_CARRIER_MS; clock_ms() < until;) {
+        if (ioctl(fd, SIOCGIFFLAGS, &r) < 0 || r.ifr_flags & IFF_RUNNING)
+            return;
+        nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
+    }
+}
+
+void net_configure(struct agent *a, void *arguments, struct report *r)
 {
     struct netlink l;
+    (void)a;
     if (netlink_open(&l, r) < 0)
-        return -1;
-    int done = net_steps(&l, net, r);
+        return;
+    int index = net_steps(&l, arguments, r);
     close(l.fd);
-    return done;
+    if (index > 0)
+        link_wait(index);
 }
 
 int net_loopback(struct report *r)

@@ -37,6 +37,11 @@ static void request_root(struct agent *a, uint64_t id, const uint8_t *payload, s
         channel_answer(a, id, &r);
         return;
     }
+    if (!hosts_name_ok(root.hostname)) {
+        report_set(&r, EINVAL, "'%s' cannot be a host name", root.hostname);
+        channel_answer(a, id, &r);
+        return;
+    }
     if (a->payload.tried) {
         report_set(&r, EALREADY, "the root is mounted, or has failed to be, already");
         channel_answer(a, id, &r);
@@ -168,9 +173,10 @@ static void request_net(struct agent *a, uint64_t id, const uint8_t *payload, si
     struct net net = { .gateway = "", .mac = "" };
     struct report r = { 0 };
     cleanup_free void *memory = NULL;
-    if (fields_read(&memory, &net, specs, COUNT(specs), payload, n, &r) == 0)
-        net_configure(&net, &r);
-    channel_answer(a, id, &r);
+    if (fields_read(&memory, &net, specs, COUNT(specs), payload, n, &r) < 0)
+        channel_answer(a, id, &r);
+    else
+        job_start(a, id, net_configure, &net);
 }
 
 static void request_hosts(struct agent *a, uint64_t id, const uint8_t *payload, size_t n)

@@ -439,7 +439,8 @@ int vm_start(struct vm **out, uv_loop_t *loop, const struct vm_config *config, c
         if (!works && accel == VM_ACCEL_KVM)
             return gv_error_set(err, GV_E_UNSUPPORTED, 0, "KVM cannot be used here: %s", problem);
         if (!works)
-            gv_note(config->log, "running without KVM (%s): slower, and no wall against hostile programs", problem);
+            gv_note(config->log,
+                    "no KVM here (`gvmkit doctor` says why): the VM is emulated by TCG, slower and no wall against hostile programs");
         accel = works ? VM_ACCEL_KVM : VM_ACCEL_TCG;
     }
     if (vm_host_find_guest(vm_platform_for(accel, 0), &kernel, &initramfs, err) < 0)

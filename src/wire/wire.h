@@ -64,14 +64,13 @@ enum wire_type {
     WIRE_NOTE = 8,       /* guest to host, id 0: TEXT, for the debug log */
 
     /* requests */
-    WIRE_ROOT = 16,   /* mounts the root; once, before anything but PING, CLOCK, SHUTDOWN */
-    WIRE_RUN = 17,    /* starts a process */
-    WIRE_RESIZE = 18, /* ID, ROWS, COLUMNS */
-    WIRE_SIGNAL = 19, /* ID, SIGNAL, GROUP (1 = its whole process group) */
-    WIRE_MOUNT = 20,  /* a volume */
-    WIRE_NET = 21,    /* an interface */
-    WIRE_HOSTS =
-        22, /* HOST ("ADDRESS NAME..."), repeated, and DNS addresses and SEARCH domains: rewrites /etc/hosts and /etc/resolv.conf */
+    WIRE_ROOT = 16,     /* mounts the root; once, before anything but PING, CLOCK, SHUTDOWN */
+    WIRE_RUN = 17,      /* starts a process */
+    WIRE_RESIZE = 18,   /* ID, ROWS, COLUMNS */
+    WIRE_SIGNAL = 19,   /* ID, SIGNAL, GROUP (1 = its whole process group) */
+    WIRE_MOUNT = 20,    /* a volume */
+    WIRE_NET = 21,      /* an interface */
+    WIRE_HOSTS = 22,    /* HOST ("ADDRESS NAME..."), DNS addresses, SEARCH domains: rewrites /etc/hosts, /etc/resolv.conf, /etc/hostname */
     WIRE_CLOCK = 23,    /* SECONDS, NANOSECONDS since the epoch; SEED (random bytes, credited to the pool) */
     WIRE_STATS = 24,    /* answered with the KEY_STAT_* numbers */
     WIRE_SYNC = 25,     /* flushes every file system */
@@ -122,10 +121,10 @@ enum wire_key {
     KEY_FS = 65,  /* MOUNT: "9p", "ext4" (a disk), "tmpfs" */
     KEY_READONLY = 66,
     KEY_SIZE = 67,  /* MOUNT tmpfs: bytes */
-    KEY_OWNER = 68, /* MOUNT: KEY_USER syntax; the mounted root is given to this user */
-    KEY_MODE = 69,  /* MOUNT: permissions of the mounted root */
+    KEY_OWNER = 68, /* MOUNT: KEY_USER syntax; the mounted root is given to this user; not with READONLY */
+    KEY_MODE = 69,  /* MOUNT: permissions of the mounted root; not with READONLY */
 
-    KEY_IFACE = 80,   /* NET: by index of MAC address ("52:54:..."), or "lo" */
+    KEY_IFACE = 80,   /* NET: an interface's index, MAC address ("52:54:..."), or name ("lo") */
     KEY_ADDRESS = 81, /* repeated, "10.0.0.2/24" or "fd00::2/64" */
     KEY_GATEWAY = 82, /* default route; absent or "" = none */
     KEY_ROUTE = 83,   /* repeated, "10.0.0.0/8 via 10.0.0.1" or "10.0.0.0/8" */
