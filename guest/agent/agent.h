@@ -48,6 +48,7 @@
 #define AGENT_QUEUE_STALL 65536U                 /* with so many bytes of answers waiting, no more requests are read */
 #define AGENT_PIPE_SIZE 1048576                  /* of a pipe that has been seen full */
 #define AGENT_PATH_MAX 4096U
+#define AGENT_PAGE 4096
 
 #define container_of(p, type, member) ((type *)(void *)((char *)(p)-offsetof(type, member)))
 
@@ -104,8 +105,8 @@ struct channel {
     size_t in_have, in_size;
     uint8_t *queue; /* answers and notes, whole frames in order */
     size_t queue_at, queue_have, queue_size;
-    size_t out_at, out_have;
-    uint8_t out[AGENT_OUT_SIZE]; /* on its way into the port */
+    size_t out_at, out_have, out_most;                                /* out_most: how far it has been filled */
+    uint8_t out[AGENT_OUT_SIZE] __attribute__((aligned(AGENT_PAGE))); /* on its way into the port */
 };
 
 /* Takes the port and says HELLO. */
@@ -116,6 +117,8 @@ void channel_answer_with(struct agent *a, uint64_t id, struct wire_writer *w);
 __attribute__((format(printf, 2, 3))) void channel_note(struct agent *a, const char *format, ...);
 /* Reads and handles what has come, and writes what there is to say: a bounded amount each. */
 void channel_turn(struct agent *a);
+/* Gives back memory that only much output needs: before a fork, which would copy its page tables. */
+void channel_trim(struct agent *a);
 /* There is work to do without waiting. */
 bool channel_busy(const struct agent *a);
 /* Everything said so far has gone into the port. */

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 
 #include "guest/agent/agent.h"
 
@@ -133,6 +134,8 @@ static void out_fill(struct agent *a)
             break;
         c->out_have += n;
     }
+    if (c->out_most < c->out_have)
+        c->out_most = c->out_have;
 }
 
 /* true when all of it has gone. */
@@ -164,6 +167,15 @@ static void out_turn(struct agent *a)
         if (c->out_at == c->out_have || !out_flush(a))
             break;
     }
+}
+
+void channel_trim(struct agent *a)
+{
+    struct channel *c = &a->channel;
+    if (c->out_most <= AGENT_FRAME_MAX || c->out_at != c->out_have)
+        return;
+    madvise(c->out + AGENT_FRAME_MAX, sizeof(c->out) - AGENT_FRAME_MAX, MADV_DONTNEED);
+    c->out_most = 0;
 }
 
 bool channel_empty(const struct agent *a)

@@ -14,14 +14,12 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "guest/agent/agent.h"
 
 #define NET_MAC 6
 #define NET_NAME_MAX 16
 #define NET_TIMEOUT_S 2
-#define NET_CARRIER_MS 1500U
 
 struct netlink {
     int fd;
@@ -296,7 +294,6 @@ static int route_add(struct netlink *l, int index, const char *text, struct repo
     return route_set(l, index, &to, gateway ? &via : NULL, text, r);
 }
 
-/* The index of the interface, or -1. */
 static int net_steps(struct netlink *l, const struct net *net, struct report *r)
 {
     struct address via;
@@ -315,24 +312,7 @@ static int net_steps(struct netlink *l, const struct net *net, struct report *r)
     for (size_t i = 0; i < net->routes.n; i++)
         if (route_add(l, index, net->routes.v[i], r) < 0)
             return -1;
-    return index;
-}
-
-/*
- * The kernel looks only once a second whether an interface has a carrier, and throws away what is sent before. So whoever is told that the
- * network is there must find it so; but one without a carrier is no error.
- */
-static void link_wait(int index)
-{
-    struct ifreq r = { .ifr_ifindex = index };
-    cleanup_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || ioctl(fd, SIOCGIFNAME, &r) < 0)
-        return;
-    for (uint64_t until = clock_ms() + NET_CARRIER_MS; clock_ms() < until;) {
-        if (ioctl(fd, SIOCGIFFLAGS, &r) < 0 || r.ifr_flags & IFF_RUNNING)
-            return;
-        nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
-    }
+    return 0;
 }
 
 void net_configure(struct agent *a, void *arguments, struct report *r)
@@ -341,10 +321,8 @@ void net_configure(struct agent *a, void *arguments, struct report *r)
     (void)a;
     if (netlink_open(&l, r) < 0)
         return;
-    int index = net_steps(&l, arguments, r);
+    net_steps(&l, arguments, r);
     close(l.fd);
-    if (index > 0)
-        link_wait(index);
 }
 
 int net_loopback(struct report *r)

@@ -383,6 +383,7 @@ static char **vector_copy(const struct text_list *l, size_t more)
 int spawn_run(struct agent *a, const struct run *run, pid_t *pid, struct spawn_ends *ends, struct report *r)
 {
     int theirs[4] = { -1, -1, -1, -1 };
+    channel_trim(a);
     cleanup_free char **argv = vector_copy(&run->argv, 0);
     cleanup_free char **env = vector_copy(&run->env, 2);
     struct run_child c = { .run = run, .argv = argv, .env = env };
