@@ -191,7 +191,7 @@ static int compare(char *const *layers, size_t count)
     bool unpacked = system(command) == 0;
     struct source_image image = { 0 };
     struct gv_error err = GV_ERROR_INIT;
-    int status = source_load(&image, reference, NULL, &err);
+    int status = source_load(&image, reference, &(struct source_options){ .absolute_names = true }, &err);
     if (unpacked && status == 0) {
         struct walk w = { 0 };
         walk_dir(&w, root, "");
