@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Real virtual machines: QEMU, our kernel, our agent. Skipped, and saying so, where the guest's files (GVMKIT_GUEST_DIR) or the image given
- * as argument are missing. One VM serves most tests, as starting one takes a second.
+ * Real virtual machines: QEMU, our kernel, our agent. Skipped, and saying so, where the guest's files ($GVMKIT_GUEST_DIR) or an image
+ * with a shell ($GVMKIT_TEST_IMAGE) are missing. One VM serves most tests, as starting one takes a second.
  */
 #include "vm_test.h"
 
@@ -12,7 +12,7 @@
 #define MIB (1024U * 1024U)
 #define IDLE_PSS_MAX_KIB (110U * 1024U)
 
-static const char *image; /* argv[1] of the test */
+static const char *image;
 
 struct run {
     int status; /* exit code, 128 + signal, or -errno of a failed start */
@@ -469,8 +469,9 @@ static const char *missing(void)
     const char *dir = getenv("GVMKIT_GUEST_DIR");
     if (!dir || !*dir)
         return "GVMKIT_GUEST_DIR is not set";
-    if (access(image, R_OK) < 0)
-        return "there is no image to run";
+    image = getenv("GVMKIT_TEST_IMAGE");
+    if (!image || access(image, R_OK) < 0)
+        return "GVMKIT_TEST_IMAGE is not an image";
     cleanup_free char *kernel = gv_asprintf("%s/vmlinux", dir), *initramfs = gv_asprintf("%s/initramfs.cpio", dir);
     return access(kernel, R_OK) < 0 || access(initramfs, R_OK) < 0 ? "no guest kernel there" : NULL;
 }
@@ -484,17 +485,16 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_volumes),
     };
     const struct CMUnitTest alone[] = { cmocka_unit_test(test_killed), cmocka_unit_test(test_supervisor_killed) };
-    if (argc != 3) {
-        fprintf(stderr, "usage: %s IMAGE together|killed\n", argv[0]);
+    if (argc != 2) {
+        fprintf(stderr, "usage: %s together|killed\n", argv[0]);
         return 2;
     }
-    image = argv[1];
     const char *why = missing();
     if (why) {
         printf("1..0 # SKIP %s\n", why);
         return 0;
     }
-    if (!strcmp(argv[2], "killed"))
+    if (!strcmp(argv[1], "killed"))
         return cmocka_run_group_tests_name("vm_real_killed", alone, NULL, NULL);
     return cmocka_run_group_tests_name("vm_real", together, group_setup, group_teardown);
 }
