@@ -23,7 +23,7 @@ teardown() { assert_nothing_left; }
 
 @test "every exit status from 0 to 255 comes back as it is" {
 	for code in 0 1 2 124 125 126 127 128 255; do
-		run vm "$IMAGES/base.gvmi" sh -c "exit $code"
+		run -$code vm "$IMAGES/base.gvmi" sh -c "exit $code"
 		assert_equal "$status" "$code"
 	done
 }
@@ -36,8 +36,7 @@ teardown() { assert_nothing_left; }
 }
 
 @test "a missing program is status 127 and says so" {
-	run --separate-stderr vm "$IMAGES/base.gvmi" no-such-program
-	assert_equal "$status" 127
+	run -127 --separate-stderr vm "$IMAGES/base.gvmi" no-such-program
 	assert_one_line_error "$stderr"
 	assert_contains "$stderr" no-such-program
 	assert_contains "$stderr" "No such file"
@@ -195,6 +194,14 @@ teardown() { assert_nothing_left; }
 	run --separate-stderr vm --timeout 1 "$IMAGES/base.gvmi" sleep 300
 	assert_equal "$status" 124
 	assert_contains "$stderr" "longer than 1.000 s"
+}
+
+@test "--debug shows the guest's console, and without it nothing is said" {
+	run --separate-stderr vm --debug "$IMAGES/base.gvmi" echo result
+	assert_equal "$output" result
+	assert_contains "$stderr" "Linux version"
+	run --separate-stderr vm "$IMAGES/base.gvmi" echo result
+	assert_equal "$stderr" ""
 }
 
 @test "-t gives a terminal, with its size and its signals" {
