@@ -177,7 +177,8 @@ static void on_failed(void *user, struct vm_process *p, const struct gv_error *e
 {
     (void)p;
     struct session *s = user;
-    note_error(s, err);
+    if (!s->vm_ending) /* else it is we who took its VM away */
+        note_error(s, err);
     process_ended(s);
 }
 

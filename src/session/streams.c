@@ -83,9 +83,10 @@ static void on_writable(uv_poll_t *poll, int status, int events)
 {
     (void)events;
     struct stdio_sink *s = poll->data;
-    if (status < 0)
-        sink_fail(s, -status);
+    /* libuv calls every error of a polled descriptor EBADF; writing tells which it is. */
     size_t done = sink_try(s, s->waiting.data, s->waiting.len);
+    if (done == 0 && status < 0)
+        sink_fail(s, -status);
     if (done > 0) {
         gv_buf_drop(&s->waiting, done);
         s->written(s->user, done);

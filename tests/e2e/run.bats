@@ -79,10 +79,11 @@ teardown() { assert_nothing_left; }
 	[ $((SECONDS - start)) -lt 60 ]
 }
 
-@test "a reader that goes away ends the command" {
-	run timeout 60 bash -c "gvmkit run --accel $ACCEL $IMAGES/base.gvmi yes 2>/dev/null | head -n 3"
-	assert_equal "$status" 0
+@test "a reader that goes away ends the command, with SIGPIPE's status and without a word" {
+	run --separate-stderr timeout 60 bash -c "gvmkit run --accel $ACCEL $IMAGES/base.gvmi yes | head -n 3; exit \${PIPESTATUS[0]}"
+	assert_equal "$status" 141
 	assert_equal "$output" $'y\ny\ny'
+	assert_equal "$stderr" ""
 }
 
 @test "a full disk under our output is an error" {
