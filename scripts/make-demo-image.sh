@@ -46,9 +46,9 @@ layer()
 	printf '%s' "$digest"
 }
 
-"$here/fetch-deb.sh" busybox-static
-mkdir base app image
-dpkg-deb -x busybox-static_*.deb base
+busybox=$("$here/get-busybox.sh")
+mkdir app image
+cp -a "${busybox%/bin/busybox}" base
 mkdir -p base/{dev,etc,proc,root,sys,tmp,usr/bin,usr/sbin,var}
 chmod 1777 base/tmp
 for applet in $(base/bin/busybox --list); do

@@ -37,7 +37,7 @@ setup_file() {
 	[ "$(id -u)" -eq 0 ] || return 0
 	# A user who can read neither the tree nor the home of root: the scripts are all that is needed.
 	mkdir "$BATS_TEST_TMPDIR/user"
-	cp "$top"/scripts/{make-demo-image,fetch-deb}.sh "$BATS_TEST_TMPDIR/user/"
+	cp "$top"/scripts/{make-demo-image,get-busybox,fetch-deb}.sh "$BATS_TEST_TMPDIR/user/"
 	chown -R 65534:65534 "$BATS_TEST_TMPDIR/user"
 	chmod a+x "$BATS_RUN_TMPDIR" "$BATS_FILE_TMPDIR" "$BATS_TEST_TMPDIR" "$(dirname "$BATS_TEST_TMPDIR")"
 	setpriv --reuid 65534 --regid 65534 --clear-groups env HOME="$BATS_TEST_TMPDIR/user" XDG_CACHE_HOME= \

@@ -15,7 +15,9 @@ import subprocess
 import sys
 import tarfile
 
-BUSYBOX = next(p for p in ("/bin/busybox", "/usr/bin/busybox") if os.path.exists(p))
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUSYBOX = os.environ.get("GVMKIT_TEST_BUSYBOX") or subprocess.run(
+    [os.path.join(TOP, "scripts/get-busybox.sh")], stdout=subprocess.PIPE, check=True, text=True).stdout.strip()
 MTIME = 1700000000
 
 
