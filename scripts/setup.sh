@@ -31,7 +31,7 @@ demo=(
 qemu-system-x86 ca-certificates
 )
 check=(
-bats clang clang-format-14 libclang-rt-14-dev llvm-14 mandoc shellcheck
+bats clang clang-format-14 jq libclang-rt-14-dev llvm-14 mandoc shellcheck
 squashfs-tools squashfs-tools-ng umoci skopeo
 procps util-linux zstd
 )
