@@ -5,7 +5,7 @@
  *   cleanup.h  ownership by scope          error.h  the error object, first failure to the user's line
  *   mem.h      memory, arenas, buffers     hash.h   SHA3-224, SHA-256, CRC-32, hex
  *   fs.h       files that appear whole     log.h    notes and progress, handed to whoever may print
- *   workdir.h  directories that end with their owner
+ *   lru.h      caches and their locks      workdir.h  directories that end with their owner
  */
 #ifndef GV_CORE_H
 #define GV_CORE_H
@@ -15,6 +15,7 @@
 #include "core/fs.h"
 #include "core/hash.h"
 #include "core/log.h"
+#include "core/lru.h"
 #include "core/mem.h"
 #include "core/workdir.h"
 

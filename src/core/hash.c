@@ -9,6 +9,7 @@
 #include <zlib.h>
 
 #include "core/cleanup.h"
+#include "core/log.h"
 #include "core/mem.h"
 
 struct gv_hash {
@@ -73,6 +74,12 @@ size_t gv_hash_bytes(enum gv_hash_kind kind, const void *p, size_t n, unsigned c
 
 int gv_hash_fd(enum gv_hash_kind kind, int fd, unsigned char out[GV_HASH_MAX], struct gv_error *err)
 {
+    return gv_hash_fd_shown(kind, fd, 0, NULL, out, err);
+}
+
+int gv_hash_fd_shown(enum gv_hash_kind kind, int fd, uint64_t size, const struct gv_progress *progress, unsigned char out[GV_HASH_MAX],
+                     struct gv_error *err)
+{
     enum { CHUNK = 1 << 18 };
     cleanup_free unsigned char *buf = gv_alloc(CHUNK);
     struct gv_hash *h = gv_hash_new(kind);
@@ -88,6 +95,7 @@ int gv_hash_fd(enum gv_hash_kind kind, int fd, unsigned char out[GV_HASH_MAX], s
             break;
         gv_hash_update(h, buf, (size_t)n);
         at += n;
+        gv_progress_update(progress, "hashing", (uint64_t)at, size);
     }
     gv_hash_final(h, out);
     gv_hash_free(h);

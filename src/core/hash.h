@@ -31,6 +31,11 @@ size_t gv_hash_bytes(enum gv_hash_kind kind, const void *p, size_t n, unsigned c
 /* Hashes everything that can be read from fd, from its start (it must be seekable; its offset is not changed). */
 int gv_hash_fd(enum gv_hash_kind kind, int fd, unsigned char out[GV_HASH_MAX], struct gv_error *err);
 
+/* The same of a file of `size` bytes, told to progress (may be NULL) as "hashing". */
+struct gv_progress;
+int gv_hash_fd_shown(enum gv_hash_kind kind, int fd, uint64_t size, const struct gv_progress *progress, unsigned char out[GV_HASH_MAX],
+                     struct gv_error *err);
+
 uint32_t gv_crc32(const void *p, size_t n);
 
 /* Lower-case hex of n bytes with a final NUL into out, which has 2 n + 1 bytes. */
