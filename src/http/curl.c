@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "http/curl.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <string.h>
+
+#define LIBRARY "libcurl.so.4"
+
+/* Written once, by whoever comes first. */
+static struct curl_api api;
+static bool loaded;
+
+static void load(void)
+{
+#define ENTRY(name)                                                                                                                        \
+    {                                                                                                                                      \
+        "curl_" #name, offsetof(struct curl_api, name)                                                                                     \
+    }
+    static const struct {
+        const char *symbol;
+        size_t offset;
+    } entries[] = {
+        ENTRY(global_init),  ENTRY(easy_init),     ENTRY(easy_cleanup), ENTRY(easy_reset),     ENTRY(easy_setopt), ENTRY(easy_getinfo),
+        ENTRY(easy_perform), ENTRY(easy_strerror), ENTRY(slist_append), ENTRY(slist_free_all), ENTRY(url),         ENTRY(url_set),
+        ENTRY(url_get),      ENTRY(url_cleanup),   ENTRY(free),         ENTRY(getdate),
+    };
+    _Static_assert(sizeof(entries) / sizeof(*entries) * sizeof(void *) == sizeof(struct curl_api), "an entry for each function");
+    void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    if (!library)
+        return;
+    for (size_t i = 0; i < sizeof(entries) / sizeof(*entries); i++) {
+        void *f = dlsym(library, entries[i].symbol);
+        if (!f)
+            return;
+        memcpy((char *)&api + entries[i].offset, &f, sizeof(f)); /* POSIX has them alike */
+    }
+    loaded = api.global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+}
+
+const struct curl_api *curl_load(struct gv_error *err)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, load);
+    if (loaded)
+        return &api;
+    gv_error_set(err, GV_E_UNSUPPORTED, 0,
+                 "the library " LIBRARY " is needed for what is not on this machine, and cannot be loaded; install the package libcurl4");
+    return NULL;
+}
