@@ -47,6 +47,7 @@ struct image_inode {
         } rdev; /* IMAGE_CHAR, IMAGE_BLOCK */
     } u;
     uint32_t xattr_count;
+    uint32_t group; /* files of one group belong together (a package); 0 = none. The writer stores groups in the order of their numbers */
     const struct image_xattr *xattrs; /* sorted by name, names unique */
     void *user;                       /* for whoever walks the tree (the writer's inode number and block list) */
 };

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +21,8 @@ struct image_tree {
     void (*release)(void *reader);
 };
 
-#define CHAIN_TARGET 8 /* nodes to a chain before the table doubles */
+#define SMALL_DIR 8    /* nodes in the one chain of a directory before it gets a table */
+#define CHAIN_TARGET 2 /* nodes to a chain before the table grows: each step along a chain is a miss of the caches */
 
 struct image_tree *image_tree_new(void)
 {
@@ -152,7 +154,7 @@ struct image_node *image_node_add(struct image_tree *t, struct image_node *dir, 
         *dir->dir = (struct image_dir){ 0 };
     }
     struct image_dir *d = dir->dir;
-    if (d->count >= (d->mask + 1) * CHAIN_TARGET && d->mask < (1U << 28))
+    if (d->count >= (d->mask ? (d->mask + 1) * CHAIN_TARGET : SMALL_DIR) && d->mask < (1U << 28))
         dir_grow(d);
     struct image_node *n = gv_arena_alloc(t->arena, sizeof(*n));
     *n = (struct image_node){
@@ -233,10 +235,27 @@ size_t image_node_child_count(const struct image_node *dir)
     return dir->dir ? dir->dir->count : 0;
 }
 
-static int compare_nodes(const void *a, const void *b)
+/* A node and the part of its name by which most comparisons are decided, so that sorting need not fetch names from all over the memory. */
+struct sort_key {
+    uint64_t part; /* the 8 bytes behind what all names begin with, big endian, padded with NULs */
+    struct image_node *node;
+};
+
+static int compare_keys(const void *a, const void *b)
 {
-    const struct image_node *x = *(struct image_node *const *)a, *y = *(struct image_node *const *)b;
-    return strcmp(x->name, y->name); /* strcmp compares unsigned bytes; names hold no NUL */
+    const struct sort_key *x = a, *y = b;
+    if (x->part != y->part)
+        return x->part < y->part ? -1 : 1;
+    return strcmp(x->node->name, y->node->name); /* strcmp compares unsigned bytes; names hold no NUL */
+}
+
+/* Length of what both names begin with, at most n. */
+static size_t common_length(const char *a, const char *b, size_t n)
+{
+    size_t i = 0;
+    while (i < n && a[i] == b[i])
+        i++;
+    return i;
 }
 
 struct image_node **image_node_children(const struct image_node *dir)
@@ -244,13 +263,25 @@ struct image_node **image_node_children(const struct image_node *dir)
     size_t n = image_node_child_count(dir);
     if (!n)
         return NULL;
-    struct image_node **list = gv_reallocarray(NULL, n, sizeof(struct image_node *));
-    size_t at = 0;
+    cleanup_free struct sort_key *keys = gv_reallocarray(NULL, n, sizeof(*keys));
+    size_t at = 0, common = 0;
     const struct image_dir *d = dir->dir;
-    for (uint32_t i = 0; i <= d->mask; i++)
-        for (struct image_node *c = d->mask ? d->chains[i] : d->single; c; c = c->next)
-            list[at++] = c;
-    qsort(list, n, sizeof(*list), compare_nodes);
+    for (uint32_t i = 0; i <= d->mask; i++) {
+        for (struct image_node *c = d->mask ? d->chains[i] : d->single; c; c = c->next) {
+            common = at == 0 ? c->namelen : common_length(keys[0].node->name, c->name, common);
+            keys[at++].node = c;
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        size_t left = keys[i].node->namelen - common;
+        keys[i].part = 0;
+        memcpy(&keys[i].part, keys[i].node->name + common, left < sizeof(uint64_t) ? left : sizeof(uint64_t));
+        keys[i].part = be64toh(keys[i].part);
+    }
+    qsort(keys, n, sizeof(*keys), compare_keys);
+    struct image_node **list = gv_reallocarray(NULL, n, sizeof(struct image_node *));
+    for (size_t i = 0; i < n; i++)
+        list[i] = keys[i].node;
     return list;
 }
 

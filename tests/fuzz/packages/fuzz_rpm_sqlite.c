@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The input is a whole rpmdb.sqlite. */
+#include <sqlite3.h>
+
+#include "exercise.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size == 0)
+        return 0;
+    unsigned char *db = sqlite3_malloc64(size);
+    if (!db)
+        return 0;
+    memcpy(db, data, size);
+    CLEANUP(image_tree) struct image_tree *t = exercise_tree();
+    CLEANUP(packages_set) struct packages_set *s = packages_set_new(t, NULL);
+    struct gv_error err = GV_ERROR_INIT;
+    if (packages_rpm_sqlite(s, db, size, &err) < 0 && err.code == GV_OK)
+        abort();
+    exercise_finish(s, t);
+    return 0;
+}
