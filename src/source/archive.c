@@ -23,8 +23,12 @@ struct member {
 
 struct archive {
     bool directory;
-    int fd; /* of the directory, of the tar, or of what it was unpacked to */
+    bool layer;    /* the file as a whole is the only blob */
+    int fd;        /* of the directory, of the tar, or of what it was unpacked to */
+    uint64_t size; /* of the tar, if layer */
     uint64_t input_bytes;
+    const struct archive_ops *ops; /* not NULL: the blobs are elsewhere, and only `user` is used besides */
+    void *user;
     struct member *members; /* sorted by name */
     size_t count;
 };
@@ -38,6 +42,8 @@ void archive_close(struct archive *a)
         free(a->members[i].link);
     }
     free(a->members);
+    if (a->ops && a->ops->release)
+        a->ops->release(a->user);
     if (a->fd >= 0)
         close(a->fd);
     free(a);
@@ -123,18 +129,74 @@ static int add_member(struct archive *a, const struct tar_entry *e, size_t *cap,
     return 0;
 }
 
-static int index_members(struct archive *a, uint64_t size, struct gv_error *err)
+bool archive_name_of_root(const char *name, size_t n)
+{
+    static const char *const names[] = { "bin", "boot", "dev",  "etc", "home", "lib", "lib32", "lib64", "libx32", "media", "mnt",
+                                         "opt", "proc", "root", "run", "sbin", "srv", "sys",   "tmp",   "usr",    "var",   ".dockerenv" };
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+        if (strlen(names[i]) == n && memcmp(names[i], name, n) == 0)
+            return true;
+    return false;
+}
+
+/* Whether the member belongs to a root file system. No archive of images has such names. */
+static bool belongs_to_root(const char *path)
+{
+    while (*path == '/' || (path[0] == '.' && path[1] == '/'))
+        path++;
+    return archive_name_of_root(path, strcspn(path, "/"));
+}
+
+/* Whether something in it belongs to an archive of images, though perhaps what describes them is missing. */
+static bool has_traces_of_images(const struct archive *a)
+{
+    static const char *const names[] = { "manifest.json", "repositories", "index.json", "oci-layout" };
+    for (size_t i = 0; i < a->count; i++) {
+        const char *name = a->members[i].name;
+        size_t n = strlen(name);
+        if (!strncmp(name, "blobs/", 6) || (n > 10 && !strcmp(name + n - 10, "/layer.tar")))
+            return true;
+        for (size_t k = 0; k < sizeof(names) / sizeof(*names); k++)
+            if (!strcmp(name, names[k]))
+                return true;
+    }
+    return a->count == 0;
+}
+
+static int no_kind(struct gv_error *err)
+{
+    gv_error_set(err, GV_E_FORMAT, 0, "it holds no image, and does not look like a root file system (no bin, etc, usr, ...)");
+    return gv_error_hint(err, "if it is one, write tar: before its name");
+}
+
+static int index_members(struct archive *a, uint64_t size, bool any, struct gv_error *err)
 {
     CLEANUP(stream) struct stream *s = stream_file_new(a->fd, 0, size);
     CLEANUP(tar_reader) struct tar_reader *r = tar_reader_new(s);
     struct tar_entry e;
+    struct gv_error refused = GV_ERROR_INIT;
     size_t cap = 0;
     int got;
-    while ((got = tar_reader_next(r, &e, err)) > 0)
-        if (add_member(a, &e, &cap, err) < 0)
-            return -1;
+    while ((got = tar_reader_next(r, &e, err)) > 0) {
+        /* One such name tells, so the many members of a root file system are not gone through twice. */
+        if (any && belongs_to_root(e.path)) {
+            a->layer = true;
+            a->size = size;
+            return 0;
+        }
+        /* What an archive of images must not have, a root file system may. */
+        if (!refused.code && add_member(a, &e, &cap, &refused) < 0 && !any)
+            break;
+    }
     if (got < 0)
         return -1;
+    if (any && !has_traces_of_images(a))
+        return no_kind(err);
+    if (refused.code) {
+        if (err)
+            *err = refused;
+        return -1;
+    }
     if (a->count)
         qsort(a->members, a->count, sizeof(*a->members), compare_members);
     return 0;
@@ -161,9 +223,10 @@ static int unpack(struct archive *a, uint64_t *size, enum compression c, struct 
     return 0;
 }
 
-static int open_tar(struct archive *a, uint64_t size, struct source_budget *budget, bool threads, struct gv_error *err)
+static int open_tar(struct archive *a, bool any, struct source_budget *budget, bool threads, struct gv_error *err)
 {
     unsigned char head[COMPRESSION_SNIFF_SIZE];
+    uint64_t size = a->input_bytes;
     ssize_t got = gv_pread_full(a->fd, head, sizeof(head), 0);
     if (got < 0)
         return gv_error_errno(err, "cannot read");
@@ -178,29 +241,74 @@ static int open_tar(struct archive *a, uint64_t size, struct source_budget *budg
         budget->input = 0;
         atomic_store(&budget->unpacked, 0);
     }
-    return index_members(a, size, err);
+    return index_members(a, size, any, err);
 }
 
-int archive_open(struct archive **out, const char *path, struct source_budget *budget, bool threads, struct gv_error *err)
+static int file_size(int fd, uint64_t *size, struct gv_error *err)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return gv_error_errno(err, "cannot look at it");
+    *size = (uint64_t)st.st_size;
+    return 0;
+}
+
+static int open_archive(struct archive **out, int fd, bool any, struct source_budget *budget, bool threads, struct gv_error *err)
 {
     CLEANUP(archive) struct archive *a = gv_new(struct archive);
-    a->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (a->fd < 0)
-        return gv_error_set(err, errno == ENOENT ? GV_E_NOT_FOUND : GV_E_IO, errno, "cannot open `%s`", path);
-    struct stat st;
-    if (fstat(a->fd, &st) < 0)
-        return gv_error_errno(err, "cannot look at `%s`", path);
-    if (S_ISDIR(st.st_mode)) {
-        a->directory = true;
-    } else if (S_ISREG(st.st_mode)) {
-        a->input_bytes = (uint64_t)st.st_size;
-        if (open_tar(a, (uint64_t)st.st_size, budget, threads, err) < 0)
-            return gv_error_prefix(err, "`%s`", path);
-    } else {
-        return gv_error_set(err, GV_E_FORMAT, 0, "`%s` is neither a file nor a directory", path);
-    }
+    a->fd = fd;
+    if (file_size(fd, &a->input_bytes, err) < 0 || open_tar(a, any, budget, threads, err) < 0)
+        return -1;
     *out = steal_ptr(a);
     return 0;
+}
+
+int archive_open_fd(struct archive **out, int fd, struct source_budget *budget, bool threads, struct gv_error *err)
+{
+    return open_archive(out, fd, false, budget, threads, err);
+}
+
+int archive_open_any(struct archive **out, int fd, struct source_budget *budget, bool threads, struct gv_error *err)
+{
+    return open_archive(out, fd, true, budget, threads, err);
+}
+
+int archive_open_layer(struct archive **out, int fd, struct gv_error *err)
+{
+    CLEANUP(archive) struct archive *a = gv_new(struct archive);
+    a->fd = fd;
+    if (file_size(fd, &a->size, err) < 0)
+        return -1;
+    if (a->size == 0)
+        return gv_error_set(err, GV_E_FORMAT, 0, "the file is empty");
+    a->input_bytes = a->size;
+    a->layer = true;
+    *out = steal_ptr(a);
+    return 0;
+}
+
+struct archive *archive_open_directory(int fd)
+{
+    struct archive *a = gv_new(struct archive);
+    *a = (struct archive){ .directory = true, .fd = fd };
+    return a;
+}
+
+bool archive_is_layer(const struct archive *a)
+{
+    return a->layer;
+}
+
+struct archive *archive_new(const struct archive_ops *ops, void *user)
+{
+    struct archive *a = gv_new(struct archive);
+    *a = (struct archive){ .fd = -1, .ops = ops, .user = user };
+    return a;
+}
+
+bool archive_is_busy(const struct archive *a)
+{
+    return a->ops && a->ops->busy && a->ops->busy(a->user);
 }
 
 static const struct member *find_member(const struct archive *a, const char *name)
@@ -249,14 +357,38 @@ int archive_find(struct archive *a, const char *name, struct blob *out, struct g
     cleanup_free char *clean = normalise(NULL, name);
     if (!clean || !*clean)
         return gv_error_set(err, GV_E_FORMAT, 0, "`%.200s` cannot be the name of a part of an image", name);
+    if (a->ops)
+        return a->ops->find(a->user, clean, out, err);
+    if (a->layer && !strcmp(clean, ARCHIVE_LAYER)) {
+        *out = (struct blob){ .fd = a->fd, .shared = true, .size = a->size };
+        return 0;
+    }
     if ((a->directory ? find_file(a, clean, out) : find_in_tar(a, clean, out)) < 0)
         return gv_error_set(err, errno == ENOENT ? GV_E_NOT_FOUND : GV_E_IO, errno == ENOENT ? 0 : errno, "`%.200s` is missing", name);
+    return 0;
+}
+
+int archive_size_of(struct archive *a, const char *name, uint64_t *size, struct gv_error *err)
+{
+    int64_t told = a->ops ? a->ops->size_of(a->user, name) : -1;
+    if (told >= 0) {
+        *size = (uint64_t)told;
+        return 0;
+    }
+    cleanup_blob struct blob b = BLOB_INIT;
+    if (archive_find(a, name, &b, err) < 0)
+        return -1;
+    *size = b.size;
     return 0;
 }
 
 bool archive_has(const struct archive *a, const char *name)
 {
     struct stat st;
+    if (a->ops)
+        return a->ops->size_of(a->user, name) >= 0;
+    if (a->layer)
+        return !strcmp(name, ARCHIVE_LAYER);
     if (!a->directory)
         return find_member(a, name) != NULL;
     return fstatat(a->fd, name, &st, 0) == 0 && S_ISREG(st.st_mode);

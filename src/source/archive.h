@@ -12,14 +12,6 @@
 
 struct archive;
 
-/* Opens the file or directory at path. The budget pays for unpacking. */
-int archive_open(struct archive **out, const char *path, struct source_budget *budget, bool threads, struct gv_error *err);
-void archive_close(struct archive *a);
-DEFINE_CLEANUP(archive, struct archive *, archive_close)
-
-/* Bytes of the file as it is; 0 for a directory. */
-uint64_t archive_input_bytes(const struct archive *a);
-
 /* A blob: a range of an open file. */
 struct blob {
     int fd; /* the archive's when shared, else the blob's own */
@@ -30,12 +22,54 @@ struct blob {
     {                                                                                                                                      \
         .fd = -1                                                                                                                           \
     }
+
+/* An archive on an open regular file, which is taken over (closed when this fails, too). The budget pays for unpacking. */
+int archive_open_fd(struct archive **out, int fd, struct source_budget *budget, bool threads, struct gv_error *err);
+/*
+ * The same for a file of which only its content says what it is. When that is a whole root file system and no archive of images, its only blob is
+ * ARCHIVE_LAYER, the (uncompressed) tar itself: archive_is_layer(). What is neither is an error. A tar that could be both is taken for the root
+ * file system; the caller has to look (load.c).
+ */
+int archive_open_any(struct archive **out, int fd, struct source_budget *budget, bool threads, struct gv_error *err);
+/* The open regular file as such a layer, whatever its compression; taken over as well. */
+int archive_open_layer(struct archive **out, int fd, struct gv_error *err);
+/* The files of an open directory, which is taken over. */
+struct archive *archive_open_directory(int fd) __attribute__((returns_nonnull));
+bool archive_is_layer(const struct archive *a);
+#define ARCHIVE_LAYER "layer"
+/* Whether `name`, the first n bytes of a path, is that of a directory in the root of a Linux system ("bin", "etc", ...). */
+bool archive_name_of_root(const char *name, size_t n);
+void archive_close(struct archive *a);
+DEFINE_CLEANUP(archive, struct archive *, archive_close)
+
+/*
+ * An archive whose blobs are elsewhere. Names are as in an OCI layout: "index.json" and "blobs/sha256/HEX". find() is called from the loading thread
+ * alone and gives a blob for good, GV_E_NOT_FOUND when there is none; it may take its time (a download). size_of() tells the size of a blob without
+ * fetching it, -1 if it cannot. busy() says whether blobs are still on their way, and then tells the progress of that itself. busy and release may be NULL.
+ * `user` is taken over.
+ */
+struct archive_ops {
+    int (*find)(void *user, const char *name, struct blob *out, struct gv_error *err);
+    int64_t (*size_of)(void *user, const char *name);
+    bool (*busy)(void *user);
+    void (*release)(void *user);
+};
+struct archive *archive_new(const struct archive_ops *ops, void *user) __attribute__((returns_nonnull));
+
+/* Whether blobs are still on their way, and their progress is what should be shown. */
+bool archive_is_busy(const struct archive *a);
+
+/* Bytes of the file as it is; 0 for a directory. */
+uint64_t archive_input_bytes(const struct archive *a);
+
 void blob_close(struct blob *b);
 static inline void gv_cleanup_blob_fn(struct blob *b)
 {
     blob_close(b);
 }
 
+/* The size of a blob, without fetching it where it is elsewhere; GV_E_NOT_FOUND as below. */
+int archive_size_of(struct archive *a, const char *name, uint64_t *size, struct gv_error *err);
 /* Whether there is a regular file of that name (its slashes normalised). */
 bool archive_has(const struct archive *a, const char *name);
 /* Finds it, GV_E_NOT_FOUND otherwise. *out is the caller's to close. Links between members are followed. */

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Decompression stages. What a file is compressed with is told by its first bytes, never by a name or a media type. All four share one
+ * Decompression stages. What a file is compressed with is told by its first bytes, never by a name or a media type. They all share one
  * frame: an input buffer that is refilled from the stage below, and a step function that turns some of it into output.
  */
 #include <bzlib.h>
 #include <isa-l/igzip_lib.h>
+#include <lz4frame.h>
 #include <lzma.h>
 #include <string.h>
 #include <zstd.h>
@@ -31,6 +32,7 @@ struct decompress_stream {
         ZSTD_DStream *zstd;
         lzma_stream xz;
         bz_stream bzip2;
+        LZ4F_dctx *lz4;
     } u;
 };
 
@@ -143,6 +145,64 @@ static void xz_close(struct decompress_stream *d)
     lzma_end(&d->u.xz);
 }
 
+/* ---- lzip, and the old form of xz: one member after the other ---- */
+
+static int lzip_open(struct decompress_stream *d)
+{
+    d->u.xz = (lzma_stream)LZMA_STREAM_INIT;
+    return lzma_lzip_decoder(&d->u.xz, XZ_MEMORY, 0) == LZMA_OK ? 0 : -1;
+}
+
+static ssize_t lzip_step(struct decompress_stream *d, unsigned char *out, size_t n, const char **why)
+{
+    if (d->between) {
+        lzma_end(&d->u.xz);
+        if (lzip_open(d) < 0)
+            return -1;
+        d->between = false;
+    }
+    return xz_step(d, out, n, why);
+}
+
+static int lzma_open(struct decompress_stream *d)
+{
+    d->u.xz = (lzma_stream)LZMA_STREAM_INIT;
+    return lzma_alone_decoder(&d->u.xz, XZ_MEMORY) == LZMA_OK ? 0 : -1;
+}
+
+static ssize_t lzma_step(struct decompress_stream *d, unsigned char *out, size_t n, const char **why)
+{
+    if (!d->between)
+        return xz_step(d, out, n, why);
+    *why = "there is something else after its end";
+    return -1;
+}
+
+/* ---- lz4 (its frame format) ---- */
+
+static int lz4_open(struct decompress_stream *d)
+{
+    return LZ4F_isError(LZ4F_createDecompressionContext(&d->u.lz4, LZ4F_VERSION)) ? -1 : 0;
+}
+
+static ssize_t lz4_step(struct decompress_stream *d, unsigned char *out, size_t n, const char **why)
+{
+    size_t taken = d->len - d->at, made = n;
+    size_t status = LZ4F_decompress(d->u.lz4, out, &made, d->in + d->at, &taken, NULL);
+    d->at += taken;
+    if (LZ4F_isError(status)) {
+        *why = LZ4F_getErrorName(status);
+        return -1;
+    }
+    d->between = status == 0;
+    return (ssize_t)made;
+}
+
+static void lz4_close(struct decompress_stream *d)
+{
+    LZ4F_freeDecompressionContext(d->u.lz4);
+}
+
 /* ---- bzip2 ---- */
 
 static int bzip2_open(struct decompress_stream *d)
@@ -185,6 +245,9 @@ static const struct decompressor decompressors[] = {
     [COMPRESSION_ZSTD] = { "zstd", zstd_open, zstd_step, zstd_close },
     [COMPRESSION_XZ] = { "xz", xz_open, xz_step, xz_close },
     [COMPRESSION_BZIP2] = { "bzip2", bzip2_open, bzip2_step, bzip2_close },
+    [COMPRESSION_LZ4] = { "lz4", lz4_open, lz4_step, lz4_close },
+    [COMPRESSION_LZIP] = { "lzip", lzip_open, lzip_step, xz_close },
+    [COMPRESSION_LZMA] = { "lzma", lzma_open, lzma_step, xz_close },
 };
 
 static int refill(struct decompress_stream *d, struct gv_error *err)
@@ -272,6 +335,8 @@ enum compression compression_sniff(const void *head, size_t n)
           "7zXZ\0",
           6, COMPRESSION_XZ },
         { "BZh", 3, COMPRESSION_BZIP2 },
+        { "\x04\x22\x4d\x18", 4, COMPRESSION_LZ4 },
+        { "LZIP\x01", 5, COMPRESSION_LZIP },
     };
     if (n >= TAR_BLOCK && tar_is_header(head))
         return COMPRESSION_NONE;
@@ -282,5 +347,8 @@ enum compression compression_sniff(const void *head, size_t n)
     /* A skippable frame, which zstd allows in front of the first real one (0x184D2A50 to 0x184D2A5F, little endian). */
     if (n >= 4 && (b[0] & 0xf0) == 0x50 && b[1] == 0x2a && b[2] == 0x4d && b[3] == 0x18)
         return COMPRESSION_ZSTD;
+    /* lzma has no magic number: the usual parameters, a dictionary of whole 64 KiB, a size that is unknown or below 2^56. */
+    if (n >= 13 && b[0] == 0x5d && b[1] == 0 && b[2] == 0 && (b[12] == 0 || b[12] == 0xff))
+        return COMPRESSION_LZMA;
     return COMPRESSION_NONE;
 }

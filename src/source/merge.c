@@ -11,6 +11,7 @@
 #define MEMORY_PER_ENTRY 512              /* and more for each entry */
 #define FOLLOW_FREE ((uint64_t)256 << 20) /* bytes of link targets walked through, the same way */
 #define FOLLOW_PER_ENTRY 1024
+#define NAME_BYTES_MAX 255 /* of one name, as in Linux */
 #define WHITEOUT ".wh."
 #define WHITEOUT_META ".wh..wh." /* aufs' own files, never part of an image */
 #define WHITEOUT_OPAQUE ".wh..wh..opq"
@@ -43,6 +44,7 @@ struct merge {
     struct xattr_pool *xattrs;
     uint64_t max_entries, entries;
     bool absolute_names;
+    bool plain; /* no name is a whiteout */
     uint64_t file_bytes;
     uint64_t followed; /* bytes of link targets walked through */
 
@@ -111,6 +113,11 @@ uint64_t merge_file_bytes(const struct merge *m)
     return m->file_bytes;
 }
 
+void merge_set_plain(struct merge *m)
+{
+    m->plain = true;
+}
+
 void merge_layer_begin(struct merge *m)
 {
     layer_clear(m);
@@ -139,8 +146,14 @@ static int check_absolute(const struct merge *m, const char *path, size_t normal
     return gv_error_hint(err, "--absolute-names takes such names as names below the root");
 }
 
-/* Writes the path without leading, doubled and trailing slashes and without "." to out, which has MERGE_PATH_MAX + 1 bytes. */
-static int normalise(const char *path, size_t n, char *out, size_t *len, struct gv_error *err)
+static int name_too_long(size_t len, struct gv_error *err)
+{
+    return gv_error_set(err, GV_E_FORMAT, 0, "a name of %zu bytes; %d are allowed", len, NAME_BYTES_MAX);
+}
+
+/* Writes the path without leading, doubled and trailing slashes and without "." to out, which has MERGE_PATH_MAX + 1 bytes. Its last name may have
+ * `last_max` bytes. */
+static int normalise(const char *path, size_t n, size_t last_max, char *out, size_t *len, struct gv_error *err)
 {
     size_t o = 0;
     for (const char *p = path, *end = path + n; p < end;) {
@@ -148,8 +161,8 @@ static int normalise(const char *path, size_t n, char *out, size_t *len, struct 
         size_t part = slash ? (size_t)(slash - p) : (size_t)(end - p);
         if (part == 2 && p[0] == '.' && p[1] == '.')
             return gv_error_set(err, GV_E_FORMAT, 0, "`..` leads out of the image");
-        if (part > 255)
-            return gv_error_set(err, GV_E_FORMAT, 0, "a name of %zu bytes; 255 are allowed", part);
+        if (part > (slash ? NAME_BYTES_MAX : last_max))
+            return name_too_long(part, err);
         if (part > 1 || (part == 1 && p[0] != '.')) {
             if (o + part + 1 > MERGE_PATH_MAX)
                 return gv_error_set(err, GV_E_FORMAT, 0, "a path of more than %d bytes", MERGE_PATH_MAX);
@@ -177,9 +190,9 @@ static uint16_t base_of(const char *path)
 }
 
 /* Whether a component that begins in path[0..n) is the name of a whiteout. */
-static bool has_whiteout(const char *path, size_t n)
+static bool has_whiteout(const struct merge *m, const char *path, size_t n)
 {
-    for (const char *p = path; p && p < path + n;) {
+    for (const char *p = path; !m->plain && p && p < path + n;) {
         if (begins(p, WHITEOUT))
             return true;
         p = strchr(p, '/');
@@ -190,9 +203,9 @@ static bool has_whiteout(const char *path, size_t n)
 }
 
 /* For paths below AUFS_LINKS: the rest of the path, else NULL. */
-static const char *aufs_rest(const char *path)
+static const char *aufs_rest(const struct merge *m, const char *path)
 {
-    return begins(path, AUFS_LINKS "/") ? path + sizeof(AUFS_LINKS) : NULL;
+    return !m->plain && begins(path, AUFS_LINKS "/") ? path + sizeof(AUFS_LINKS) : NULL;
 }
 
 static int add_whiteout(struct merge *m, const char *path, size_t len, size_t base, struct gv_error *err)
@@ -258,10 +271,10 @@ static int set_link(struct merge *m, struct layer_entry *l, const struct tar_ent
 {
     char path[MERGE_PATH_MAX + 1];
     size_t len;
-    if (normalise(e->link, e->link_len, path, &len, err) < 0 || check_absolute(m, e->link, len, err) < 0)
+    if (normalise(e->link, e->link_len, NAME_BYTES_MAX, path, &len, err) < 0 || check_absolute(m, e->link, len, err) < 0)
         return gv_error_prefix(err, "a hard link to `%.200s`", e->link);
-    const char *rest = aufs_rest(path), *start = rest ? rest : path;
-    if (!len || has_whiteout(start, len - (size_t)(start - path)))
+    const char *rest = aufs_rest(m, path), *start = rest ? rest : path;
+    if (!len || has_whiteout(m, start, len - (size_t)(start - path)))
         return gv_error_set(err, GV_E_FORMAT, 0, "a hard link to `%.200s`, which is not a file", e->link);
     l->is_link = m->has_links = true;
     l->link_aufs = rest != NULL;
@@ -274,23 +287,27 @@ static int add_entry(struct merge *m, const struct tar_entry *e, const struct im
 {
     char path[MERGE_PATH_MAX + 1];
     size_t len;
-    if (count_entry(m, err) < 0 || normalise(e->path, e->path_len, path, &len, err) < 0 || check_absolute(m, e->path, len, err) < 0)
+    /* A whiteout's own name is never that of a file, so that it can be longer than any: Docker writes it so. */
+    if (count_entry(m, err) < 0 || normalise(e->path, e->path_len, NAME_BYTES_MAX + sizeof(WHITEOUT) - 1, path, &len, err) < 0 ||
+        check_absolute(m, e->path, len, err) < 0)
         return -1;
     size_t base = base_of(path);
     const char *start = path;
-    if (begins(path, WHITEOUT_META) && strcmp(path, WHITEOUT_OPAQUE) != 0) {
-        start = aufs_rest(path);
+    if (!m->plain && begins(path, WHITEOUT_META) && strcmp(path, WHITEOUT_OPAQUE) != 0) {
+        start = aufs_rest(m, path);
         if (!start)
             return 0;
         base -= (size_t)(start - path);
         len -= (size_t)(start - path);
-    } else if (has_whiteout(path, base)) {
+    } else if (has_whiteout(m, path, base)) {
         return gv_error_set(err, GV_E_FORMAT, 0, "it is below a whiteout");
-    } else if (begins(path + base, WHITEOUT)) {
+    } else if (!m->plain && begins(path + base, WHITEOUT)) {
         return add_whiteout(m, path, len, base, err);
     } else if (!len && e->type != TAR_DIR) {
         return gv_error_set(err, GV_E_FORMAT, 0, "the root of the image is not a directory in this layer");
     }
+    if (len - base > NAME_BYTES_MAX)
+        return name_too_long(len - base, err);
     struct layer_entry *l = gv_arena_alloc(m->layer, sizeof(*l));
     *l = (struct layer_entry){ .len = (uint16_t)len, .base = (uint16_t)base, .aufs = start != path };
     l->path = gv_arena_strndup(m->layer, start, len);
@@ -346,7 +363,7 @@ static int imply(struct merge *m, struct image_node *dir, struct image_node *ins
 {
     if (image_name_check(name, len) < 0)
         return gv_error_set(err, GV_E_FORMAT, 0, "a directory on the way has a name of %zu bytes; 255 are allowed", len);
-    if (len >= sizeof(WHITEOUT) - 1 &&
+    if (!m->plain && len >= sizeof(WHITEOUT) - 1 &&
         memcmp(name, WHITEOUT, sizeof(WHITEOUT) - 1) == 0) /* a link can lead to such a name, but no layer can make it */
         return gv_error_set(err, GV_E_FORMAT, 0, "it is below a whiteout");
     if (count_entry(m, err) < 0)

@@ -27,6 +27,9 @@ struct merge *merge_new(struct image_tree *tree, uint64_t max_entries, bool abso
 void merge_free(struct merge *m);
 DEFINE_CLEANUP(merge, struct merge *, merge_free)
 
+/* The layer is a whole root file system and no list of changes: names that begin with ".wh." are names like others. */
+void merge_set_plain(struct merge *m);
+
 void merge_layer_begin(struct merge *m);
 /* Takes the entry in. content says where the data of a file is. */
 int merge_layer_add(struct merge *m, const struct tar_entry *e, const struct image_content *content, struct gv_error *err);

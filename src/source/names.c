@@ -40,30 +40,74 @@ static void split_path(struct source_reference *out, const char *text)
         out->name = gv_strdup(colon + 1);
 }
 
+/* Whether the text, which is no existing file, was meant as one all the same. */
+static bool looks_like_path(const char *text)
+{
+    static const char *const suffixes[] = { ".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2", ".gvmi", ".oci" };
+    if (text[0] == '/' || text[0] == '.' || text[0] == '-')
+        return true;
+    for (size_t i = 0; i < sizeof(suffixes) / sizeof(*suffixes); i++) {
+        size_t n = strlen(text), m = strlen(suffixes[i]);
+        if (n > m && strcmp(text + n - m, suffixes[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int take_name(struct source_reference *out, const char *name, struct gv_error *err)
+{
+    cleanup_free char *full = name_normalise(name);
+    if (!full)
+        return gv_error_set(err, GV_E_USAGE, 0, "`%.300s` is not the name of an image; names look like [HOST[:PORT]/]NAME[:TAG|@DIGEST]",
+                            name);
+    out->name = gv_strdup(name);
+    return 0;
+}
+
 int source_reference_parse(struct source_reference *out, const char *text, struct gv_error *err)
 {
+    enum form { ARCHIVE, PATH, NAME };
     static const struct {
         const char *prefix;
         enum transport transport;
+        enum form form;
     } known[] = {
-        { "docker-archive:", TRANSPORT_DOCKER_ARCHIVE },
-        { "oci-archive:", TRANSPORT_OCI_ARCHIVE },
-        { "oci:", TRANSPORT_OCI },
+        { "docker-archive:", TRANSPORT_DOCKER_ARCHIVE, ARCHIVE },
+        { "oci-archive:", TRANSPORT_OCI_ARCHIVE, ARCHIVE },
+        { "oci:", TRANSPORT_OCI, ARCHIVE },
+        { "tar:", TRANSPORT_TAR, PATH },
+        { "dir:", TRANSPORT_DIR, PATH },
+        { "dockerfile:", TRANSPORT_DOCKERFILE, PATH },
+        { "docker-daemon:", TRANSPORT_DAEMON, NAME },
+        { "docker://", TRANSPORT_REGISTRY, NAME },
     };
     for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
         size_t n = strlen(known[i].prefix);
         if (strncmp(text, known[i].prefix, n) != 0)
             continue;
         out->transport = known[i].transport;
-        split_path(out, text + n);
+        if (known[i].form == NAME)
+            return take_name(out, text + n, err);
+        if (known[i].form == PATH)
+            out->path = gv_strdup(text + n);
+        else
+            split_path(out, text + n);
         break;
     }
-    if (!out->path)
+    if (!out->path) {
         split_path(out, text);
+        if (!exists(out->path) && !looks_like_path(text)) {
+            cleanup_free char *full = name_normalise(text);
+            if (full) {
+                source_reference_clear(out);
+                out->transport = TRANSPORT_NAME;
+                out->name = gv_strdup(text);
+                return 0;
+            }
+        }
+    }
     if (!*out->path)
-        return gv_error_set(err, GV_E_USAGE, 0,
-                            "`%s` names no file; a source is FILE, docker-archive:FILE[:NAME], oci:DIR[:NAME] or oci-archive:FILE[:NAME]",
-                            text);
+        return gv_error_set(err, GV_E_USAGE, 0, "`%s` names no file; see `gvmkit build --help` for the forms of a source", text);
     return 0;
 }
 
@@ -148,6 +192,23 @@ char *name_normalise(const char *name)
         return gv_asprintf("%.*s/%s%.*s%s", domain_len, domain, library ? "library/" : "", (int)path_len, path, at);
     return gv_asprintf("%.*s/%s%.*s:%.*s", domain_len, domain, library ? "library/" : "", (int)path_len, path,
                        tag ? (int)(front - path_end - 1) : 6, tag ? tag : "latest");
+}
+
+char *name_familiar(const char *full)
+{
+    if (strncmp(full, "docker.io/", 10) != 0)
+        return gv_strdup(full);
+    full += 10;
+    return gv_strdup(!strncmp(full, "library/", 8) && !strchr(full + 8, '/') ? full + 8 : full);
+}
+
+char *name_repository(const char *name)
+{
+    char *full = name_normalise(name);
+    char *at = full ? strchr(full, '@') : NULL, *colon = full && !at ? strrchr(full, ':') : NULL;
+    if (at || colon)
+        *(at ? at : colon) = '\0';
+    return full ? full : gv_strdup(name);
 }
 
 bool name_equal(const char *a, const char *b)

@@ -7,12 +7,23 @@
 
 #include "source/stream.h"
 
-enum transport { TRANSPORT_ANY, TRANSPORT_DOCKER_ARCHIVE, TRANSPORT_OCI, TRANSPORT_OCI_ARCHIVE };
+enum transport {
+    TRANSPORT_ANY, /* a file or directory, recognised by its content */
+    TRANSPORT_DOCKER_ARCHIVE,
+    TRANSPORT_OCI,
+    TRANSPORT_OCI_ARCHIVE,
+    TRANSPORT_TAR,
+    TRANSPORT_DIR,
+    TRANSPORT_DOCKERFILE,
+    TRANSPORT_DAEMON,
+    TRANSPORT_REGISTRY,
+    TRANSPORT_NAME, /* no file of that name, but an image's name: the daemon knows it, or else a registry */
+};
 
 struct source_reference {
     enum transport transport;
-    char *path; /* of the file or directory */
-    char *name; /* which image in it, NULL for the only one */
+    char *path; /* of the file or directory, "-" for standard input; NULL for what is found by name only */
+    char *name; /* which image in it, NULL for the only one; for DAEMON, REGISTRY and NAME the image's name as the user wrote it */
 };
 void source_reference_clear(struct source_reference *r);
 static inline void gv_cleanup_source_reference_fn(struct source_reference *r)
@@ -26,6 +37,12 @@ int source_reference_parse(struct source_reference *out, const char *text, struc
 /* The full form of an image's name: "docker.io/library/alpine:latest" for "alpine", as Docker completes it; a digest after "@" is kept in
  * place of a tag. The caller frees it. NULL when the name is not a valid one. */
 char *name_normalise(const char *name);
+
+/* What people call the image with that full name: "alpine:latest" for "docker.io/library/alpine:latest". The caller frees it. */
+char *name_familiar(const char *full) __attribute__((returns_nonnull));
+
+/* The full form of a valid name without tag and digest. The caller frees it. */
+char *name_repository(const char *name) __attribute__((returns_nonnull));
 
 /* Whether two names of images mean the same. */
 bool name_equal(const char *a, const char *b);

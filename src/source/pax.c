@@ -238,24 +238,27 @@ static int record(struct tar_pax *p, const char *key, const char *value, size_t 
 {
     if (!strncmp(key, "SCHILY.xattr.", 13))
         return xattr_record(p, key + 13, value, n, err);
-    /* An empty value takes an earlier record back, so that the header counts again. */
+    static const char *const fields[] = { "path", "linkpath", "size", "uid", "gid", "mtime" };
+    for (size_t i = 0; n == 0 && i < sizeof(fields) / sizeof(*fields); i++) {
+        /* POSIX: the header counts again. Go has it so; for GNU tar it is an empty name, for libarchive an error. */
+        if (!strcmp(key, fields[i]))
+            return gv_error_set(err, GV_E_UNSUPPORTED, 0, "an empty pax record `%s`, which programs read in different ways", key);
+    }
     if (!strcmp(key, "path"))
         return name_record(key, value, n, &p->path, &p->path_len, err);
     if (!strcmp(key, "linkpath"))
         return name_record(key, value, n, &p->link, &p->link_len, err);
     if (!strcmp(key, "size")) {
-        p->has_size = n > 0;
-        return n && (decimal(value, n, &p->size) < 0 || p->size > INT64_MAX) ? bad_record(key, err) : 0;
+        p->has_size = true;
+        return decimal(value, n, &p->size) < 0 || p->size > INT64_MAX ? bad_record(key, err) : 0;
     }
-    if (!strcmp(key, "uid") || !strcmp(key, "gid")) {
-        bool user = key[0] == 'u';
-        bool *has = user ? &p->has_uid : &p->has_gid;
-        *has = false;
-        return n ? id_record(key, value, n, user ? &p->uid : &p->gid, has, err) : 0;
-    }
+    if (!strcmp(key, "uid"))
+        return id_record(key, value, n, &p->uid, &p->has_uid, err);
+    if (!strcmp(key, "gid"))
+        return id_record(key, value, n, &p->gid, &p->has_gid, err);
     if (!strcmp(key, "mtime")) {
-        p->has_mtime = n > 0;
-        return n && pax_time(value, n, &p->mtime) < 0 ? bad_record(key, err) : 0;
+        p->has_mtime = true;
+        return pax_time(value, n, &p->mtime) < 0 ? bad_record(key, err) : 0;
     }
     if (!strncmp(key, "GNU.sparse.", 11))
         return sparse_record(p, key + 11, value, n, err);
@@ -326,7 +329,8 @@ int tar_pax_check_global(struct gv_buf *body, struct gv_error *err)
         size_t n;
         if (next_record(body, &at, &key, &value, &n, err) < 0)
             return -1;
-        if (!strcmp(key, "path") || !strcmp(key, "linkpath") || !strcmp(key, "size") || !strncmp(key, "GNU.sparse.", 11))
+        if (!strcmp(key, "path") || !strcmp(key, "linkpath") || !strcmp(key, "size") || !strcmp(key, "uid") || !strcmp(key, "gid") ||
+            !strncmp(key, "GNU.sparse.", 11) || !strncmp(key, "SCHILY.xattr.", 13))
             return gv_error_set(err, GV_E_UNSUPPORTED, 0,
                                 "a global pax header sets `%.60s` for all members, which programs read in different ways", key);
     }

@@ -42,6 +42,8 @@ int plan_config(struct plan *p, const struct gv_buf *blob, struct gv_error *err)
 /* The same from a parsed object, without diff_ids; `id` (hex) becomes the image id. */
 int plan_config_object(struct plan *p, const json_t *object, const char *id, struct gv_error *err);
 
+/* The only layer of a tar that is a whole root file system (tar_open()). */
+int plan_tar(struct plan *p, const struct platform *platform);
 /* Which image of a Docker archive (NULL: the only one). */
 int docker_plan(struct plan *p, struct archive *a, const char *name, struct gv_error *err);
 /* Which image of an OCI layout. */

@@ -6,10 +6,18 @@
  *
  *   load.c      the way of an image       archive.c     members of a tar, files of a directory, by name
  *   docker.c    what `docker save` says   stream.c      byte streams: ranges, digests, limits
- *   oci.c       what an OCI layout says   decompress.c  gzip, zstd, xz, bzip2
+ *   oci.c       what an OCI layout says   decompress.c  gzip, zstd, xz, bzip2, ...
  *   plan.c      layers and configuration  pump.c        threads
  *   names.c     references, platforms     tar.c, pax.c  the tar reader
  *   merge.c     the rules of layers       store.c       where contents are
+ *   local.c     files, standard input     dir.c         a directory as a root file system
+ *   dockerfile.c  buildah or docker       beneath.c     files beneath a directory, by handles
+ *
+ * Images that are somewhere else (docs/sources.md):
+ *
+ *   daemon.c    the Docker daemon         registry.c    registries; auth.c: tokens and passwords for them
+ *   remote.c    an archive that comes     credentials.c, helper.c  whose passwords
+ *   blobs.c     what is kept of it
  */
 #ifndef GV_SOURCE_H
 #define GV_SOURCE_H
@@ -28,6 +36,10 @@ struct source_options {
     uint64_t max_entries;
     /* Take names with a leading slash as names below the root, as Docker does and some builders write them; they are refused else. */
     bool absolute_names;
+    /* dir: everything belongs to root. Without it, what belongs to an ordinary user who converts it does; other owners stay. */
+    bool root_owned;
+    /* Registries: any certificate will do, and none at all. Those on this machine are asked like that anyway, as Docker does. */
+    bool insecure;
     int jobs; /* 1 = no threads of its own; else reading ahead, digests and scratch file have one each */
     const struct gv_log *log;
     const struct gv_progress *progress;
@@ -56,16 +68,28 @@ static inline void gv_cleanup_source_image_fn(struct source_image *s)
  *     docker-archive:FILE[:NAME[:TAG]]   what `docker save` writes (plain or compressed as a whole)
  *     oci:DIR[:REF]                      an OCI image layout
  *     oci-archive:FILE[:REF]             a tar of one
- *     FILE                               any of the above, recognised by its content
+ *     tar:FILE                           a root file system in one tar, as `docker export` writes it
+ *     dir:DIR                            a root file system as it lies there
+ *     dockerfile:DIR                     what buildah or docker builds of the Dockerfile in it
+ *     docker-daemon:NAME                 an image of the Docker daemon
+ *     docker://NAME                      an image of a registry
+ *     PATH                               any of the files and directories above but dockerfile:, recognised by its content
+ *     NAME                               an image of the daemon or a registry, when there is no file of that name
+ * FILE may be "-", standard input, and any FILE may be compressed.
  * *out must be zero-initialised; on success it is the caller's to clear.
  */
 int source_load(struct source_image *out, const char *reference, const struct source_options *options, struct gv_error *err);
 
-/* Whether the file at path looks like something source_load reads (a tar, a compressed file, or an OCI layout directory), by its first bytes. */
+/* Whether what is at path looks like something source_load reads: a tar or a compressed file by its first bytes; an OCI layout, an unpacked Docker
+ * archive or a root file system by the names in the directory. */
 bool source_recognises(const char *path);
 
-/* A text that changes when the content behind the reference may have changed (device, inode, size, mtime of the file or index), for use as a key
- * of a cache of conversions. The caller frees it. */
+/* What the reference stands for now, as one that stands for nothing else later: docker://NAME@DIGEST, or docker-daemon:sha256:ID. That of a file or directory is itself. The
+ * daemon or registry is asked, nothing is downloaded. The caller frees *out. */
+int source_resolve(const char *reference, const struct source_options *options, char **out, struct gv_error *err);
+
+/* A text that changes when the content behind the reference may have changed (device, inode, size, mtime of the file or index; digest or id of what source_resolve() gives), for
+ * use as a key of a cache of conversions. The caller frees it. GV_E_UNSUPPORTED when only reading it all would tell (a directory, standard input, names). */
 int source_fingerprint(const char *reference, char **out, struct gv_error *err);
 
 #endif

@@ -82,7 +82,16 @@ struct stream *stream_limit_new(struct stream *inner, struct source_budget *budg
 
 /* ---- compression (decompress.c) ---- */
 
-enum compression { COMPRESSION_NONE, COMPRESSION_GZIP, COMPRESSION_ZSTD, COMPRESSION_XZ, COMPRESSION_BZIP2 };
+enum compression {
+    COMPRESSION_NONE,
+    COMPRESSION_GZIP,
+    COMPRESSION_ZSTD,
+    COMPRESSION_XZ,
+    COMPRESSION_BZIP2,
+    COMPRESSION_LZ4,
+    COMPRESSION_LZIP,
+    COMPRESSION_LZMA, /* the format before xz: one member only, without a checksum */
+};
 
 /* By the first n bytes of a file. What starts with a tar header is not compressed, whatever its first member is called. */
 enum compression compression_sniff(const void *head, size_t n);

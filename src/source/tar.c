@@ -297,6 +297,9 @@ static int owner(const struct tar_reader *r, size_t field, const char *what, uin
 static int device(const struct tar_reader *r, struct tar_entry *e, struct gv_error *err)
 {
     int64_t major, minor;
+    /* The first tar had no devices. Others read such a header as device 0:0, whatever its fields say. */
+    if (dialect_of(r->block) == TAR_V7)
+        return gv_error_set(err, GV_E_UNSUPPORTED, 0, "a device in a header of the oldest kind (v7), which has no place for its number");
     if (number(r, F_MAJOR, 8, "device number", &major, err) < 0 || number(r, F_MINOR, 8, "device number", &minor, err) < 0)
         return -1;
     /* 12 and 20 bits are what Linux has. */
@@ -480,7 +483,9 @@ static int content(struct tar_reader *r, struct tar_entry *e, unsigned char flag
     if (e->type != TAR_FILE) {
         if (r->pax.sparse)
             return gv_error_set(err, GV_E_FORMAT, 0, "a sparse map for something that is not a file");
-        return 0; /* a size is said by some writers of directories, and means nothing */
+        /* GNU tar takes it that data of that size follows; Docker and libarchive go on with the next block. */
+        return size ? gv_error_set(err, GV_E_UNSUPPORTED, 0, "a size where there can be no data, which programs read in different ways")
+                    : 0;
     }
     r->left = e->size = size;
     r->padding = padding_of(size);
@@ -512,7 +517,7 @@ static int member(struct tar_reader *r, struct tar_entry *e, struct gv_error *er
         size = r->pax.size;
     if (e->type == TAR_FILE && e->path[e->path_len - 1] == '/') {
         /* How directories were written before there was a type for them. */
-        if (size || flag == 'S' || r->pax.sparse)
+        if (size || flag == 'S' || flag == '7' || r->pax.sparse)
             return gv_error_set(err, GV_E_UNSUPPORTED, 0, "a directory with data, which programs read in different ways");
         e->type = TAR_DIR;
     }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Whole archives, from their own descriptions down to the layers. The input is a list of documents with lines of "%%" between them; "@N" in one
- * stands for the digest of document N and "#N" for its size, for N greater than its own number. Document 0 becomes index.json and manifest.json,
- * each of the others the blob of its digest.
+ * Whole archives, from their own descriptions down to the layers. Of the input's documents (documents.h) the first becomes index.json
+ * and manifest.json, each of the others the blob of its digest.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,16 +9,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "documents.h"
 #include "source/source.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define DOCUMENTS 8
-
-struct document {
-    struct gv_buf text;
-    char hex[65];
-};
 
 static void add_member(struct gv_buf *tar, const char *name, const struct gv_buf *content)
 {
@@ -37,26 +30,6 @@ static void add_member(struct gv_buf *tar, const char *name, const struct gv_buf
     gv_buf_add(tar, content->data, content->len);
     memset(h, 0, 512);
     gv_buf_add(tar, h, (512 - content->len % 512) % 512);
-}
-
-/* Fills in the references; those to documents before this one stay as they are. */
-static void resolve(struct document *docs, size_t n, size_t self, const char *p, size_t len)
-{
-    for (size_t i = 0; i < len; i++) {
-        size_t ref = i + 1 < len && p[i + 1] >= '0' ? (size_t)(p[i + 1] - '0') : n;
-        if ((p[i] != '@' && p[i] != '#') || ref <= self || ref >= n) {
-            gv_buf_add(&docs[self].text, p + i, 1);
-            continue;
-        }
-        if (p[i] == '@')
-            gv_buf_addf(&docs[self].text, "sha256:%s", docs[ref].hex);
-        else
-            gv_buf_addf(&docs[self].text, "%zu", docs[ref].text.len);
-        i++;
-    }
-    unsigned char hash[GV_HASH_MAX];
-    gv_hash_bytes(GV_HASH_SHA256, docs[self].text.data, docs[self].text.len, hash);
-    gv_hex(docs[self].hex, hash, 32);
 }
 
 static void load(const struct gv_buf *tar, const char *transport)
@@ -86,18 +59,9 @@ static void load(const struct gv_buf *tar, const char *transport)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    const char *start[DOCUMENTS];
-    size_t len[DOCUMENTS], n = 0;
-    for (const char *p = (const char *)data, *end = p + size; n < DOCUMENTS && p <= end; n++) {
-        const char *next = memmem(p, (size_t)(end - p), "\n%%\n", 4);
-        start[n] = p;
-        len[n] = (size_t)((next ? next : end) - p);
-        p = next ? next + 4 : end + 1;
-    }
     struct document docs[DOCUMENTS] = { 0 };
+    size_t n = documents_read(docs, data, size);
     struct gv_buf tar = { 0 };
-    for (size_t i = n; i-- > 0;)
-        resolve(docs, n, i, start[i], len[i]);
     for (size_t i = 1; i < n; i++) {
         char name[100];
         snprintf(name, sizeof(name), "blobs/sha256/%s", docs[i].hex);

@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Makes the binary seeds of the fuzzers of `source` anew, below tests/fuzz/corpus. Needs GNU tar, gzip, zstd, xz, bzip2.
+# Makes the binary seeds of the fuzzers of `source` anew, below tests/fuzz/corpus. Needs GNU tar, gzip, zstd, xz, bzip2, lz4, lzip.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 corpus=$here/../corpus
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$corpus/fuzz_tar" "$corpus/fuzz_stream"
+mkdir -p "$corpus/fuzz_tar" "$corpus/fuzz_stream" "$corpus/fuzz_root"
 cd "$work"
 mkdir t sparse
 printf hello > t/a
@@ -39,3 +39,19 @@ seq 1 300 > text
 { printf '\042'; zstd -q -c text; zstd -q -c t/a; } > "$corpus/fuzz_stream/zstd"
 { printf '\042'; xz -c text; } > "$corpus/fuzz_stream/xz"
 { printf '\042'; bzip2 -c text; } > "$corpus/fuzz_stream/bzip2"
+{ printf '\042'; xz --format=lzma -c text; } > "$corpus/fuzz_stream/lzma"
+{ printf '\042'; lz4 -q -c text; lz4 -q -c t/a; } > "$corpus/fuzz_stream/lz4"
+{ printf '\042'; lzip -c text; } > "$corpus/fuzz_stream/lzip"
+# Root file systems and what is like them; the options for the fuzzer come first.
+mkdir root
+cp -a t root/etc
+cp -a sparse root/usr
+printf x > root/.wh.name
+tar -b 1 --sort=name --owner=0 --group=0 --mtime=@1000 --format=posix -S -cf root.tar -C root .
+{ printf '\000'; cat root.tar; } > "$corpus/fuzz_root/plain"
+{ printf '\001'; gzip -n -c root.tar; } > "$corpus/fuzz_root/gzip"
+printf '[{"Config":"c.json","Layers":["l"]}]' > manifest.json
+printf '{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' "$(sha256sum root.tar | cut -c-64)" > c.json
+cp root.tar l
+tar -b 1 --owner=0 --group=0 --mtime=@1000 --format=ustar -cf docker.tar manifest.json c.json l
+{ printf '\010'; cat docker.tar; } > "$corpus/fuzz_root/docker"

@@ -108,6 +108,10 @@ static int libarchive_text(const void *p, size_t n, struct gv_buf *out, bool wit
     int got;
     while ((got = archive_read_next_header(a, &e)) == ARCHIVE_OK || got == ARCHIVE_WARN) {
         mode_t type = archive_entry_filetype(e);
+        const char *path = archive_entry_pathname(e);
+        /* Files that end in a slash are directories; it forgets that where it has warned of something else in the header. */
+        if (got == ARCHIVE_WARN && type == AE_IFREG && archive_entry_size(e) == 0 && path && *path && path[strlen(path) - 1] == '/')
+            type = AE_IFDIR;
         const char *link = archive_entry_hardlink(e);
         if (link) {
             gv_buf_addf(out, "link %s to %s\n", archive_entry_pathname(e), link);

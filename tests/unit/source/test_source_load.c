@@ -306,7 +306,7 @@ static void test_not_archives(void **state)
     (void)state;
     char *dir = temp_make(), *path = path_in(dir, "x");
     expect_error(path, NULL, "cannot open");
-    expect_error(dir, NULL, "neither manifest.json nor repositories");
+    expect_error(dir, NULL, "neither an image nor a root file system");
     write_file(path, "", 0);
     expect_error(path, NULL, "the file is empty");
     write_file(path, "hello", 5);

@@ -149,13 +149,37 @@ static void test_lists(void **state)
     gv_strv_clear(&v);
 }
 
+static void test_forms_of_names(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *familiar, *repository;
+    } cases[] = {
+        { "alpine", "alpine:latest", "docker.io/library/alpine" },
+        { "docker.io/library/alpine:3", "alpine:3", "docker.io/library/alpine" },
+        { "team/app:1", "team/app:1", "docker.io/team/app" },
+        { "localhost:5000/library/app", "localhost:5000/library/app:latest", "localhost:5000/library/app" },
+        { "[::1]:5000/a@sha256:0000000000000000000000000000000000000000000000000000000000000000",
+          "[::1]:5000/a@sha256:0000000000000000000000000000000000000000000000000000000000000000", "[::1]:5000/a" },
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        char *full = name_normalise(cases[i].name);
+        assert_non_null(full);
+        char *familiar = name_familiar(full), *repository = name_repository(cases[i].name);
+        assert_string_equal(familiar, cases[i].familiar);
+        assert_string_equal(repository, cases[i].repository);
+        assert_true(name_equal(familiar, cases[i].name));
+        free(full);
+        free(familiar);
+        free(repository);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_normalise),
-        cmocka_unit_test(test_references),
-        cmocka_unit_test(test_platforms),
-        cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_normalise), cmocka_unit_test(test_references),     cmocka_unit_test(test_platforms),
+        cmocka_unit_test(test_lists),     cmocka_unit_test(test_forms_of_names),
     };
     return cmocka_run_group_tests_name("source_names", tests, NULL, NULL);
 }

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * A session with one repository of one registry (Distribution API v2, docs/sources.md). Used by registry.c alone; auth.c has the logins.
+ */
+#ifndef GV_SOURCE_REGISTRY_H
+#define GV_SOURCE_REGISTRY_H
+
+#include <pthread.h>
+
+#include "http/http.h"
+#include "source/blobs.h"
+#include "source/credentials.h"
+#include "source/open.h"
+
+struct registry {
+    const struct gv_log *log;
+    char *host;       /* as names have it: "docker.io", "localhost:5000" */
+    char *repository; /* "library/alpine" */
+    char *reference;  /* the tag, or a digest */
+    char *name;       /* of the image as people write it, for messages and results */
+    char *base;       /* "https://registry-1.docker.io" */
+    bool insecure;    /* the user does not ask for TLS, nor for certificates */
+    bool local;       /* nor does anybody on this machine */
+    struct http_client *client;
+    struct blobs *blobs;
+    atomic_bool cancelled;
+
+    pthread_mutex_t lock; /* of what follows */
+    char *authorization;  /* for the registry; NULL until it asks for one */
+    unsigned generation;  /* of the authorization */
+    bool looked;          /* for credentials */
+    struct credentials credentials;
+};
+
+/* Answers the demand for authorization in `response` (401): sets r->authorization and counts r->generation up. The lock is held. */
+int registry_authorize(struct registry *r, const struct http_response *response, struct gv_error *err);
+
+/* Fills err from a response that is not what was wanted, of which `what` says what it was: "the manifest of". */
+int registry_refused(const struct registry *r, const struct http_response *response, const char *what, struct gv_error *err);
+
+/* The token in the answer of a token service, n bytes of JSON; the caller frees it. NULL with err. */
+char *registry_token(const void *answer, size_t n, struct gv_error *err);
+
+#endif
