@@ -10,11 +10,15 @@
 #include "gvmi/blocks.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 
 #include "gvmi/codec.h"
+
+/* After so many bytes the kernel is asked to begin writing them to the disk, so that the sync at the end finds little left. */
+#define FLUSH_BYTES ((uint64_t)16 << 20)
 
 #define RING_BYTES ((size_t)8 << 20)
 #define RING_SLOTS 64U
@@ -49,7 +53,7 @@ struct gvmi_blocks {
     uint64_t head, taken, tail;
     bool storing, ending, failed;
     struct gv_error error;
-    uint64_t at;
+    uint64_t at, flushed;
     struct gv_buf fragments;
     /* below: of the filling thread alone */
     unsigned char *fragment_buffer;
@@ -85,11 +89,15 @@ static void store_ready(struct gvmi_blocks *b)
     b->storing = true;
     while (!b->failed && b->tail < b->head && b->slots[b->tail % b->slot_count].done) {
         struct slot *s = &b->slots[b->tail % b->slot_count];
-        uint64_t at = b->at;
+        uint64_t at = b->at, flush = at - b->flushed >= FLUSH_BYTES ? b->flushed : at;
         note_place(b, s);
+        if (flush < at)
+            b->flushed = at;
         pthread_mutex_unlock(&b->lock);
         int r = gv_pwrite_full(b->options.fd, s->buffer, s->length, at);
         int sys = errno;
+        if (flush < at)
+            (void)sync_file_range(b->options.fd, (off_t)flush, (off_t)(at - flush), SYNC_FILE_RANGE_WRITE);
         pthread_mutex_lock(&b->lock);
         if (r < 0 && !b->failed) {
             b->failed = true;
@@ -163,7 +171,7 @@ int gvmi_blocks_new(struct gvmi_blocks **out, const struct gvmi_blocks_options *
 {
     CLEANUP(gvmi_blocks) struct gvmi_blocks *b = gv_new(struct gvmi_blocks);
     b->options = *options;
-    b->at = options->at;
+    b->at = b->flushed = options->at;
     b->buffer_size = GVMI_PACKED_ROOM((size_t)options->block_size);
     pthread_mutex_init(&b->lock, NULL);
     pthread_cond_init(&b->work, NULL);
@@ -185,7 +193,7 @@ int gvmi_blocks_new(struct gvmi_blocks **out, const struct gvmi_blocks_options *
     for (unsigned i = 0; i < b->worker_count; i++) {
         b->workers[i].blocks = b;
         b->workers[i].spare = gv_alloc(b->buffer_size);
-        b->workers[i].packer = gvmi_packer_new(options->compression, options->level, options->block_size, err);
+        b->workers[i].packer = gvmi_packer_new(options->compression, options->level, err);
         if (!b->workers[i].packer)
             return -1;
     }

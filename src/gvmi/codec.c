@@ -64,25 +64,80 @@ int gvmi_codec_level(int compression, int level, struct gv_error *err)
     return level;
 }
 
-size_t gvmi_codec_options(int compression, int level, unsigned char out[8])
+/* A power of two; the formats know none smaller than 8 KiB. */
+static uint32_t xz_dictionary(uint32_t n)
 {
-    if (compression != GVMI_LZ4)
-        return 0;
-    /* Version 1 (raw blocks) and the "high compression" bit, which only tells tools how the image was made. The kernel refuses lz4 without. */
-    sqfs_put32(sqfs_put32(out, 1), level > 1 ? 1 : 0);
-    return 8;
+    return n <= SQFS_META_SIZE ? SQFS_META_SIZE : 1U << (32 - __builtin_clz(n - 1));
 }
+
+size_t gvmi_codec_options(int compression, int level, uint32_t block_size, unsigned char out[8])
+{
+    switch (compression) {
+    case GVMI_LZ4:
+        /* Version 1 (raw blocks) and the "high compression" bit, which only tells tools how the image was made. The kernel refuses lz4 without. */
+        sqfs_put32(sqfs_put32(out, 1), level > 1 ? 1 : 0);
+        return 8;
+    case GVMI_XZ:
+        /* The largest dictionary, and the filters that may have been used: bit 0 is x86. */
+        sqfs_put32(sqfs_put32(out, xz_dictionary(block_size)), 1);
+        return 8;
+    default:
+        return 0;
+    }
+}
+
+#define MIB ((size_t)1 << 20)
+
+size_t gvmi_codec_memory(int compression, int level, uint32_t block_size)
+{
+    lzma_options_lzma options;
+    const lzma_filter filters[] = { { .id = LZMA_FILTER_LZMA2, .options = &options }, { .id = LZMA_VLI_UNKNOWN } };
+    switch (compression) {
+    case GVMI_XZ:
+        if (lzma_lzma_preset(&options, (uint32_t)level))
+            return 0;
+        options.dict_size = xz_dictionary(block_size);
+        return (size_t)lzma_raw_encoder_memusage(filters);
+    case GVMI_ZSTD:
+        return (size_t)8 * block_size + MIB;
+    case GVMI_GZIP:
+        return level < 10 ? MIB : 9 * MIB;
+    default:
+        return MIB;
+    }
+}
+
+/* What is taken for incompressible, see worth_trying(). */
+enum {
+    PROBE_LEAST = 8192, /* bytes of a block; smaller ones cost little */
+    PROBE_SAMPLES = 16,
+    PROBE_SAMPLE = 256,  /* bytes of each */
+    UNEVEN_SAMPLE = 125, /* so few random bytes have 106 */
+    UNEVEN_BLOCK = 103,
+    PROBE_GAIN = 200,       /* and less than this part of it is repeated */
+    REPEAT_SIZE = 1 << 14,  /* as many strings as are looked at in 1 MiB */
+    REPEAT_ONE_IN_BITS = 6, /* one string in 64 is looked at */
+    PROBED_ZSTD = 5,        /* the levels of zstd below are as fast as the probe */
+};
+
+/* Of the test for machine code, see looks_like_x86(). */
+enum {
+    SEEN_BITS = 12,
+    SEEN_SIZE = 1 << SEEN_BITS,
+    X86_SPACING = 4096, /* one recurring target in so many bytes is the least that is worth it */
+};
 
 struct gvmi_packer {
     int compression, level;
     struct libdeflate_compressor *deflate;
     ZSTD_CCtx *zstd;
-    void *work; /* lz4, lzo */
+    void *work;  /* lz4, lzo */
+    bool probes; /* whether worth_trying() is faster than trying */
     lzma_stream lzma;
     lzma_options_lzma lzma_options;
 };
 
-struct gvmi_packer *gvmi_packer_new(int compression, int level, uint32_t block_size, struct gv_error *err)
+struct gvmi_packer *gvmi_packer_new(int compression, int level, struct gv_error *err)
 {
     CLEANUP(gvmi_packer) struct gvmi_packer *p = gv_new(struct gvmi_packer);
     p->compression = compression;
@@ -99,7 +154,6 @@ struct gvmi_packer *gvmi_packer_new(int compression, int level, uint32_t block_s
         break;
     case GVMI_XZ:
         ok = !lzma_lzma_preset(&p->lzma_options, (uint32_t)level);
-        p->lzma_options.dict_size = block_size < SQFS_META_SIZE ? SQFS_META_SIZE : block_size;
         break;
     case GVMI_LZ4:
         p->work = gv_alloc((size_t)(level > 1 ? LZ4_sizeofStateHC() : LZ4_sizeofState()));
@@ -116,6 +170,7 @@ struct gvmi_packer *gvmi_packer_new(int compression, int level, uint32_t block_s
         gv_error_set(err, GV_E_INTERNAL, 0, "cannot set up %s compression", gvmi_compression_name(compression));
         return NULL;
     }
+    p->probes = compression != GVMI_LZ4 && !(compression == GVMI_ZSTD && level < PROBED_ZSTD);
     return steal_ptr(p);
 }
 
@@ -130,10 +185,45 @@ void gvmi_packer_free(struct gvmi_packer *p)
     free(p);
 }
 
+/* Notes a value in a table of those seen last; true when it is there. */
+static bool seen(uint32_t table[SEEN_SIZE], uint32_t value)
+{
+    uint32_t *slot = &table[value * 2654435761U >> (32 - SEEN_BITS)];
+    bool is = *slot == value;
+    *slot = value;
+    return is;
+}
+
+/*
+ * The filter for x86 makes the relative targets of calls and jumps (E8, E9) absolute, which helps when one target is called from many places, and hurts
+ * where the relative values recur: in data, and in object files, whose targets are not filled in. So count which of both recur. The filter takes a
+ * target for real when its last byte is 00 or FF, that is, when it is less than 16 MiB away.
+ */
+static bool looks_like_x86(const unsigned char *p, size_t n)
+{
+    uint32_t absolute[SEEN_SIZE] = { 0 }, relative[SEEN_SIZE] = { 0 };
+    size_t absolute_hits = 0, relative_hits = 0;
+    for (size_t i = 0; i + 4 < n; i++) {
+        if ((p[i] & 0xfe) != 0xe8 || (unsigned char)(p[i + 4] + 1) > 1)
+            continue;
+        uint32_t target = sqfs_get32(p + i + 1);
+        relative_hits += seen(relative, target);
+        absolute_hits += seen(absolute, target + (uint32_t)i);
+        i += 4;
+    }
+    return absolute_hits > 2 * relative_hits + n / X86_SPACING;
+}
+
 static size_t pack_xz(struct gvmi_packer *p, const unsigned char *in, size_t n, unsigned char *out)
 {
-    const lzma_filter filters[] = { { .id = LZMA_FILTER_LZMA2, .options = &p->lzma_options }, { .id = LZMA_VLI_UNKNOWN } };
-    /* Setting up an encoder again with the same options keeps its memory. */
+    lzma_filter filters[3];
+    unsigned count = 0;
+    if (looks_like_x86(in, n))
+        filters[count++] = (lzma_filter){ .id = LZMA_FILTER_X86 };
+    filters[count++] = (lzma_filter){ .id = LZMA_FILTER_LZMA2, .options = &p->lzma_options };
+    filters[count] = (lzma_filter){ .id = LZMA_VLI_UNKNOWN };
+    p->lzma_options.dict_size = xz_dictionary((uint32_t)n);
+    /* Setting up an encoder again keeps its memory where it can. */
     if (lzma_stream_encoder(&p->lzma, filters, LZMA_CHECK_CRC32) != LZMA_OK)
         return 0;
     p->lzma.next_in = in;
@@ -160,9 +250,53 @@ static size_t pack_lzo(struct gvmi_packer *p, const unsigned char *in, size_t n,
     return len < n ? len : 0;
 }
 
+/* How far the bytes are from being spread evenly over all 256 values, as the sum of their squared frequencies in 1/100 of what it would be then;
+ * in whole numbers, for the result must not depend on the machine. Looks at `length` bytes in every `stride`. */
+static uint64_t unevenness(const unsigned char *in, size_t n, size_t stride, size_t length)
+{
+    uint32_t counts[256] = { 0 };
+    uint64_t total = 0, squares = 0;
+    for (size_t at = 0; at + length <= n; at += stride) {
+        for (size_t i = at; i < at + length; i++)
+            counts[in[i]]++;
+        total += length;
+    }
+    for (size_t i = 0; i < 256; i++)
+        squares += (uint64_t)counts[i] * counts[i];
+    return squares * 25600 / (total * total);
+}
+
+/* About how many bytes of the block are there a second time, anywhere in it. Strings of eight bytes are compared, those of which a hash says so, so that
+ * equal strings are either all looked at or all left out. */
+static size_t repeated_bytes(const unsigned char *in, size_t n)
+{
+    uint32_t table[REPEAT_SIZE] = { 0 };
+    size_t repeats = 0;
+    for (size_t i = 0; i + 8 <= n; i++) {
+        uint64_t hash = sqfs_get64(in + i) * 0x9e3779b97f4a7c15ULL;
+        if (hash >> (64 - REPEAT_ONE_IN_BITS) != 0)
+            continue;
+        uint32_t *slot = &table[(hash >> 32) & (REPEAT_SIZE - 1)];
+        repeats += *slot == (uint32_t)hash;
+        *slot = (uint32_t)hash;
+    }
+    return repeats << REPEAT_ONE_IN_BITS;
+}
+
+/*
+ * Whether a block may get smaller: what is compressed already (archives, pictures, manual pages) has bytes that are spread evenly and no repetitions.
+ * A sample settles it for nearly all others, then comes a look at all bytes, and only then the search for repetitions, which takes a hundredth of the
+ * time that it saves.
+ */
+static bool worth_trying(const struct gvmi_packer *p, const unsigned char *in, size_t n)
+{
+    return !p->probes || n < PROBE_LEAST || unevenness(in, n, n / PROBE_SAMPLES, PROBE_SAMPLE) > UNEVEN_SAMPLE ||
+           unevenness(in, n, n, n) > UNEVEN_BLOCK || repeated_bytes(in, n) > n / PROBE_GAIN;
+}
+
 size_t gvmi_packer_run(struct gvmi_packer *p, const unsigned char *in, size_t n, unsigned char *out)
 {
-    if (n < 2)
+    if (n < 2 || !worth_trying(p, in, n))
         return 0;
     size_t len;
     switch (p->compression) {

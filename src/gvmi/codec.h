@@ -21,18 +21,22 @@ struct gvmi_unpacker;
  * level. */
 int gvmi_codec_level(int compression, int level, struct gv_error *err);
 
+/* About how many bytes of memory a packer for blocks of that size takes. */
+size_t gvmi_codec_memory(int compression, int level, uint32_t block_size);
+
 /* compression is one of enum gvmi_compression, level as gvmi_codec_level returned it. NULL when the library refuses. */
-struct gvmi_packer *gvmi_packer_new(int compression, int level, uint32_t block_size, struct gv_error *err);
+struct gvmi_packer *gvmi_packer_new(int compression, int level, struct gv_error *err);
 void gvmi_packer_free(struct gvmi_packer *p);
 DEFINE_CLEANUP(gvmi_packer, struct gvmi_packer *, gvmi_packer_free)
 
 /* Compresses n bytes (1..block size) into out, which has GVMI_PACKED_ROOM(n) bytes. Returns the compressed size, always less than n, or 0 when
- * the data does not get smaller. Same input, same output, whatever the packer did before. */
+ * the data does not get smaller, or looks so much as if it would not that it is not worth the time. Same input, same output, whatever the packer
+ * did before. */
 size_t gvmi_packer_run(struct gvmi_packer *p, const unsigned char *in, size_t n, unsigned char *out);
 
 /* The block of compressor options that follows the superblock, as the kernel wants it for this compression; at most 8 bytes into out. Returns
  * their number, 0 when none is needed. */
-size_t gvmi_codec_options(int compression, int level, unsigned char out[8]);
+size_t gvmi_codec_options(int compression, int level, uint32_t block_size, unsigned char out[8]);
 
 /* NULL (with err set) for a compression that is not known. */
 struct gvmi_unpacker *gvmi_unpacker_new(int compression, struct gv_error *err);

@@ -177,7 +177,6 @@ int gvmi_open_fd(struct gvmi_image **out, int fd, const char *name, struct gv_er
     CLEANUP(gvmi) struct gvmi_image *img = gv_new(struct gvmi_image);
     img->fd = fd;
     img->name = gv_strdup(name);
-    img->fragment_at = SQFS_NONE;
     if (open_image(img, err) < 0)
         return -1;
     *out = steal_ptr(img);
@@ -211,7 +210,9 @@ void gvmi_close(struct gvmi_image *img)
     free(img->cache);
     free(img->packed);
     free(img->block);
-    free(img->fragment);
+    for (size_t i = 0; i < img->fragment_room; i++)
+        free(img->fragments[i].data);
+    free(img->fragments);
     free(img);
 }
 

@@ -28,6 +28,18 @@ struct gvmi_cached_meta {
     unsigned char data[SQFS_META_SIZE];
 };
 
+/* Small files that are read one after the other are in many fragments at a time: the writer puts them in the order of packages, a directory has files
+ * of several. */
+#define GVMI_FRAGMENT_CACHE ((size_t)32 << 20) /* bytes of unpacked fragments to keep at most */
+#define GVMI_FRAGMENT_CACHE_MAX 256            /* ... and their number */
+
+struct gvmi_cached_fragment {
+    uint64_t at; /* position in the file; 0 = empty */
+    uint64_t used;
+    uint32_t word, length;
+    unsigned char *data;
+};
+
 struct gvmi_image {
     int fd;
     bool owns_fd;
@@ -43,9 +55,9 @@ struct gvmi_image {
     struct gvmi_cached_meta *cache;
     uint64_t clock;
     /* Buffers of one block, made when first needed. */
-    unsigned char *packed, *block, *fragment;
-    uint64_t fragment_at; /* what is in `fragment`; SQFS_NONE = nothing */
-    uint32_t fragment_length;
+    unsigned char *packed, *block;
+    struct gvmi_cached_fragment *fragments; /* fragment_room of them, made when first needed */
+    size_t fragment_room;
 };
 
 /* For the many ways in which a file can be wrong; gives -1. */

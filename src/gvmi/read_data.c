@@ -50,31 +50,61 @@ int gvmi_fragment_find(struct gvmi_image *img, uint32_t i, uint64_t *at, uint32_
     return 0;
 }
 
-static int load_fragment(struct gvmi_image *img, uint32_t i, struct gv_error *err)
+/* A block of data is never at 0, which marks what is empty. */
+static bool holds(const struct gvmi_cached_fragment *f, uint64_t at, uint32_t word)
+{
+    return at != 0 && f->at == at && f->word == word;
+}
+
+/* The place of a fragment in the cache: its own if it is there, else the one that was not used for the longest time. */
+static struct gvmi_cached_fragment *find_fragment(struct gvmi_image *img, uint64_t at, uint32_t word)
+{
+    if (!img->fragments) {
+        size_t room = GVMI_FRAGMENT_CACHE / img->super.block_size;
+        img->fragment_room = room < GVMI_FRAGMENT_CACHE_MAX ? room : GVMI_FRAGMENT_CACHE_MAX;
+        img->fragments = gv_calloc(img->fragment_room, sizeof(*img->fragments));
+    }
+    struct gvmi_cached_fragment *oldest = &img->fragments[0];
+    for (size_t i = 0; i < img->fragment_room; i++) {
+        struct gvmi_cached_fragment *f = &img->fragments[i];
+        if (holds(f, at, word))
+            return f;
+        if (f->used < oldest->used)
+            oldest = f;
+    }
+    return oldest;
+}
+
+/* The fragment unpacked; valid until the next call. NULL on failure. */
+static const struct gvmi_cached_fragment *load_fragment(struct gvmi_image *img, uint32_t i, struct gv_error *err)
 {
     uint64_t at;
     uint32_t word;
     if (gvmi_fragment_find(img, i, &at, &word, err) < 0)
-        return -1;
-    if (img->fragment_at == at)
-        return 0;
-    img->fragment_at = SQFS_NONE;
-    int64_t length = gvmi_block_read(img, at, word, buffer(img, &img->fragment), img->super.block_size, err);
+        return NULL;
+    struct gvmi_cached_fragment *f = find_fragment(img, at, word);
+    f->used = ++img->clock;
+    if (holds(f, at, word))
+        return f;
+    f->at = 0;
+    int64_t length = gvmi_block_read(img, at, word, buffer(img, &f->data), img->super.block_size, err);
     if (length < 0)
-        return -1;
-    img->fragment_at = at;
-    img->fragment_length = (uint32_t)length;
-    return 0;
+        return NULL;
+    f->at = at;
+    f->word = word;
+    f->length = (uint32_t)length;
+    return f;
 }
 
 static int read_tail(struct gvmi_image *img, const struct gvmi_inode *inode, size_t size, int (*fn)(void *user, const void *p, size_t n),
                      void *user, struct gv_error *err)
 {
-    if (load_fragment(img, inode->fragment, err) < 0)
+    const struct gvmi_cached_fragment *f = load_fragment(img, inode->fragment, err);
+    if (!f)
         return -1;
-    if (inode->fragment_offset > img->fragment_length || size > img->fragment_length - inode->fragment_offset)
+    if (inode->fragment_offset > f->length || size > f->length - inode->fragment_offset)
         return gvmi_damaged(img, err, "a file reaches beyond its fragment");
-    return fn(user, img->fragment + inode->fragment_offset, size);
+    return fn(user, f->data + inode->fragment_offset, size);
 }
 
 /* Reads or makes up the block of `size` bytes that the word describes. */

@@ -223,8 +223,12 @@ void gvmi_walk_guard_clear(struct gvmi_walk_guard *g)
     free(g->seen);
 }
 
-/* The directories from the root to the one being listed. */
-struct walk {
+/* A hostile image can be so deep that its paths alone would fill the memory. */
+#define WALK_PATH_MAX (1 << 20)
+
+/* The directories from the start to the one being listed. */
+struct gvmi_walker {
+    struct gvmi_image *img;
     struct gvmi_walk_guard guard;
     struct walk_level {
         struct gvmi_listing listing;
@@ -232,19 +236,39 @@ struct walk {
     } * levels;
     size_t depth, room;
     struct gv_buf path;
+    struct gvmi_inode last; /* of the last step */
+    bool started, go_in;    /* go_in: the last step was a directory that is still to be entered */
 };
 
-static void walk_clear(struct walk *w)
+int gvmi_walker_open(struct gvmi_walker **out, struct gvmi_image *img, uint64_t ref, struct gv_error *err)
 {
+    CLEANUP(gvmi_walker) struct gvmi_walker *w = gv_new(struct gvmi_walker);
+    w->img = img;
+    gvmi_walk_guard_init(img, &w->guard);
+    if (gvmi_inode_read(img, ref, &w->last, err) < 0)
+        return -1;
+    *out = steal_ptr(w);
+    return 0;
+}
+
+void gvmi_walker_free(struct gvmi_walker *w)
+{
+    if (!w)
+        return;
     gvmi_walk_guard_clear(&w->guard);
     free(w->levels);
     gv_buf_clear(&w->path);
+    free(w);
 }
-#define cleanup_walk __attribute__((cleanup(walk_clear)))
 
-static int walk_into(struct gvmi_image *img, struct walk *w, const struct gvmi_inode *dir, struct gv_error *err)
+void gvmi_walker_skip(struct gvmi_walker *w)
 {
-    if (gvmi_walk_guard_enter(img, &w->guard, dir, err) < 0)
+    w->go_in = false;
+}
+
+static int walk_into(struct gvmi_walker *w, struct gv_error *err)
+{
+    if (gvmi_walk_guard_enter(w->img, &w->guard, &w->last, err) < 0)
         return -1;
     if (w->depth == w->room) {
         w->room = w->room ? w->room * 2 : 16;
@@ -252,37 +276,63 @@ static int walk_into(struct gvmi_image *img, struct walk *w, const struct gvmi_i
     }
     struct walk_level *level = &w->levels[w->depth++];
     level->path_length = w->path.len;
-    return gvmi_listing_open(img, dir, &level->listing, err);
+    return gvmi_listing_open(w->img, &w->last, &level->listing, err);
+}
+
+static int take_step(struct gvmi_walker *w, struct gvmi_step *step, size_t name_at)
+{
+    w->go_in = w->last.st.type == IMAGE_DIR;
+    *step = (struct gvmi_step){ .path = gv_buf_str(&w->path), .depth = w->depth, .st = w->last.st };
+    step->name = step->path + name_at;
+    return 1;
+}
+
+int gvmi_walker_next(struct gvmi_walker *w, struct gvmi_step *step, struct gv_error *err)
+{
+    struct gvmi_entry entry;
+    uint32_t number;
+    if (!w->started) {
+        w->started = true;
+        return take_step(w, step, 0);
+    }
+    if (w->go_in && walk_into(w, err) < 0)
+        return -1;
+    w->go_in = false;
+    while (w->depth > 0) {
+        struct walk_level *level = &w->levels[w->depth - 1];
+        w->path.len = level->path_length;
+        int more = gvmi_listing_next(w->img, &level->listing, &entry, &number, err);
+        if (more < 0)
+            return -1;
+        if (more == 0) {
+            w->depth--;
+            continue;
+        }
+        if (w->path.len > 0)
+            gv_buf_add(&w->path, "/", 1);
+        size_t name_at = w->path.len;
+        gv_buf_add(&w->path, entry.name, strlen(entry.name));
+        if (w->path.len > WALK_PATH_MAX)
+            return gv_error_set(err, GV_E_LIMIT, 0, "%s: paths of more than %d bytes", w->img->name, WALK_PATH_MAX);
+        if (gvmi_inode_read(w->img, entry.ref, &w->last, err) < 0)
+            return -1;
+        return take_step(w, step, name_at);
+    }
+    return 0;
 }
 
 int gvmi_walk(struct gvmi_image *img, int (*fn)(void *user, const char *path, const struct gvmi_stat *st), void *user, struct gv_error *err)
 {
-    cleanup_walk struct walk w = { 0 };
-    struct gvmi_inode inode;
-    struct gvmi_entry entry;
-    uint32_t number;
-    gvmi_walk_guard_init(img, &w.guard);
-    if (gvmi_inode_read(img, img->super.root, &inode, err) < 0 || walk_into(img, &w, &inode, err) < 0)
+    CLEANUP(gvmi_walker) struct gvmi_walker *w = NULL;
+    struct gvmi_step step;
+    if (gvmi_walker_open(&w, img, img->super.root, err) < 0)
         return -1;
-    int r = fn(user, "", &inode.st);
-    while (r == 0 && w.depth > 0) {
-        struct walk_level *level = &w.levels[w.depth - 1];
-        w.path.len = level->path_length;
-        int more = gvmi_listing_next(img, &level->listing, &entry, &number, err);
-        if (more < 0)
-            return -1;
-        if (more == 0) {
-            w.depth--;
-            continue;
-        }
-        if (w.path.len > 0)
-            gv_buf_add(&w.path, "/", 1);
-        gv_buf_add(&w.path, entry.name, strlen(entry.name));
-        if (gvmi_inode_read(img, entry.ref, &inode, err) < 0)
-            return -1;
-        r = fn(user, gv_buf_str(&w.path), &inode.st);
-        if (r == 0 && inode.st.type == IMAGE_DIR && walk_into(img, &w, &inode, err) < 0)
-            return -1;
+    for (;;) {
+        int r = gvmi_walker_next(w, &step, err);
+        if (r <= 0)
+            return r;
+        r = fn(user, step.path, &step.st);
+        if (r != 0)
+            return r;
     }
-    return r;
 }

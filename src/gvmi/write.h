@@ -2,7 +2,7 @@
 /*
  * What the parts of the writer share. gvmi_write() (write.c) runs them in this order:
  *
- *     plan    every inode gets its number, every file its turn                          write.c
+ *     plan    every inode gets its number, every file its turn                          write.c, order.c
  *     data    contents, without what is there already, through the block pipeline       write_data.c, blocks.c
  *     tree    inodes and directory listings, with the tables of ids and xattrs          write_tree.c, write_xattr.c
  *     tables  all of that behind the data, superblock, padding, trailer                 write.c, trailer.c
@@ -33,6 +33,16 @@ struct gvmi_out_dir {
     size_t index_size;
 };
 
+/* A regular file with content, and what decides its turn (see order.c). */
+struct gvmi_out_file {
+    struct image_node *node; /* its first name */
+    uint64_t extension;      /* of that name, see gvmi_out_extension() */
+    uint32_t group;          /* image_inode.group */
+    uint32_t place;          /* where its directory is in the walk over the tree; 0 if it has a group */
+    uint32_t turn;           /* its own place in that walk */
+    uint32_t path;           /* a hash of its path */
+};
+
 /* The table of user and group ids: inodes hold 16-bit indices into it. */
 struct gvmi_out_ids {
     uint32_t *ids;
@@ -55,7 +65,7 @@ struct gvmi_out {
     struct gv_arena *arena;
     struct gvmi_out_inode *inodes;
     uint32_t inode_count, inode_room;
-    struct image_node **files; /* regular files with content in the order in which they are stored, each inode once */
+    struct gvmi_out_file *files; /* in the order in which they are stored, each inode once */
     size_t file_count, file_room;
     uint64_t content_bytes;
     int64_t newest;
@@ -79,6 +89,7 @@ struct gvmi_out_level {
     struct image_node *dir;
     struct image_node **children;
     size_t count, next;
+    uint32_t place, path; /* of the directory: see struct gvmi_out_file */
 };
 
 struct gvmi_out_stack {
@@ -90,6 +101,15 @@ struct gvmi_out_stack {
 struct gvmi_out_level *gvmi_out_push(struct gvmi_out_stack *stack, struct image_node *dir);
 void gvmi_out_pop(struct gvmi_out_stack *stack);
 void gvmi_out_stack_clear(struct gvmi_out_stack *stack);
+
+/* A hash of the path of `name` in a directory whose path has the hash `parent`. */
+uint32_t gvmi_out_path_hash(uint32_t parent, const struct image_node *node);
+/* What stands for a file's extension in the order: equal for files of one kind, and for all where that does not matter. */
+uint64_t gvmi_out_extension(const struct gvmi_out *out, const struct image_node *node);
+/* Puts the files into the order in which they are stored. */
+void gvmi_out_order(struct gvmi_out *out);
+/* Whether a block of fragments that holds `used` bytes should end before `file`, which comes after `before`. */
+bool gvmi_out_cut(const struct gvmi_out *out, const struct gvmi_out_file *before, const struct gvmi_out_file *file, size_t used);
 
 /* Stores the contents of all files. The fragment table, in the form of the disk, is appended to *fragments. */
 int gvmi_out_data(struct gvmi_out *out, struct gv_buf *fragments, uint32_t *fragment_count, struct gv_error *err);

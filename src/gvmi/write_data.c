@@ -54,7 +54,7 @@ static void find_shared_sizes(struct data *d)
     size_t n = d->out->file_count;
     uint64_t *sizes = gv_reallocarray(NULL, n, sizeof(*sizes));
     for (size_t i = 0; i < n; i++)
-        sizes[i] = d->out->files[i]->inode->size;
+        sizes[i] = d->out->files[i].node->inode->size;
     if (n > 1)
         qsort(sizes, n, sizeof(*sizes), compare_sizes);
     size_t kept = 0;
@@ -146,13 +146,16 @@ static struct gvmi_placement *new_placement(struct data *d, uint32_t blocks)
     return p;
 }
 
-static int make_fragment_room(struct data *d, size_t len)
+static int flush_fragments(struct data *d)
 {
-    if (d->fragment_used + len <= d->out->block_size)
-        return 0;
     size_t used = d->fragment_used;
     d->fragment_used = 0;
-    return gvmi_blocks_add_fragments(d->blocks, used);
+    return used > 0 ? gvmi_blocks_add_fragments(d->blocks, used) : 0;
+}
+
+static int make_fragment_room(struct data *d, size_t len)
+{
+    return d->fragment_used + len <= d->out->block_size ? 0 : flush_fragments(d);
 }
 
 /* Reads the last len bytes of the file to the end of the fragments. They are part of the block only once take_fragment() is called. */
@@ -260,12 +263,14 @@ static int store_files(struct data *d, struct gv_error *err)
 {
     struct gvmi_out *out = d->out;
     for (size_t i = 0; i < out->file_count; i++) {
-        const struct image_inode *inode = out->files[i]->inode;
+        const struct image_inode *inode = out->files[i].node->inode;
         struct gvmi_placement **placement = &out->inodes[gvmi_out_number(out, inode) - 1].u.placement;
+        if (i > 0 && gvmi_out_cut(out, &out->files[i - 1], &out->files[i], d->fragment_used) && flush_fragments(d) < 0)
+            return -1;
         int r = inode->size < out->block_size ? store_small(d, inode, placement, err) : store_large(d, inode, placement, err);
         if (r < 0) {
             if (err && err->code != GV_OK) {
-                cleanup_free char *path = image_node_path(out->files[i]);
+                cleanup_free char *path = image_node_path(out->files[i].node);
                 gv_error_prefix(err, "%s", path);
             }
             return -1;
@@ -273,9 +278,7 @@ static int store_files(struct data *d, struct gv_error *err)
         d->done += inode->size;
         gv_progress_update(out->progress, "compressing", d->done, out->content_bytes);
     }
-    if (d->fragment_used > 0)
-        return gvmi_blocks_add_fragments(d->blocks, d->fragment_used);
-    return 0;
+    return flush_fragments(d);
 }
 
 int gvmi_out_data(struct gvmi_out *out, struct gv_buf *fragments, uint32_t *fragment_count, struct gv_error *err)

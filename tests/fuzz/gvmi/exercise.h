@@ -64,6 +64,24 @@ static void exercise_finding(void *user, const char *text)
     x->sum += (unsigned)strlen(text);
 }
 
+/* Any image has a chunk map that covers it, or none. */
+static void exercise_chunks(struct gvmi_image *img, bool good)
+{
+    cleanup_chunk_map struct gvmi_chunk_map map = { 0 };
+    struct gv_error err = GV_ERROR_INIT;
+    uint64_t at = 0;
+    if (gvmi_chunks(img, NULL, &map, &err) < 0) {
+        if (good || map.count > 0)
+            abort();
+        return;
+    }
+    for (size_t i = 0; i < map.count; at += map.chunks[i++].length)
+        if (map.chunks[i].offset != at || map.chunks[i].length == 0 || map.chunks[i].length > GVMI_CHUNK_MAX)
+            abort();
+    if (at != map.file_size || at != gvmi_info(img)->file_size)
+        abort();
+}
+
 /* Whether all of it could be read. */
 static bool exercise_image(struct gvmi_image *img)
 {
@@ -79,6 +97,7 @@ static bool exercise_image(struct gvmi_image *img)
         if (gvmi_lookup(img, paths[i], i % 2 == 0, &st, &err) == 0 && st.type == IMAGE_DIR)
             gvmi_read_dir(img, st.ref, exercise_name, &x, &err);
     gvmi_lint(img, exercise_finding, &x, &err);
+    exercise_chunks(img, good);
     return good && x.sum < UINT32_MAX;
 }
 

@@ -25,7 +25,7 @@ static void round_trip(int compression, int level, const uint8_t *data, size_t s
     level = gvmi_codec_level(compression, level, NULL);
     if (level < 0 || size == 0 || size > 65536)
         return;
-    CLEANUP(gvmi_packer) struct gvmi_packer *p = gvmi_packer_new(compression, level, 65536, NULL);
+    CLEANUP(gvmi_packer) struct gvmi_packer *p = gvmi_packer_new(compression, level, NULL);
     CLEANUP(gvmi_unpacker) struct gvmi_unpacker *u = gvmi_unpacker_new(compression, NULL);
     cleanup_free unsigned char *packed = gv_alloc(GVMI_PACKED_ROOM(size)), *again = gv_alloc(size), *exact;
     size_t n = gvmi_packer_run(p, data, size, packed);

@@ -561,6 +561,60 @@ static void test_impossible_superblocks(void **state)
     bytes_clear(&b);
 }
 
+/* What kernels have fallen over: an inode with the number 0 (CVE-2024-26982), a symbolic link longer than a page or of no length (CVE-2024-46744). */
+static void test_holes_of_kernels(void **state)
+{
+    (void)state;
+    struct forged f = { .inode_count = 1 };
+    must_fail(&f, forge_dir(&f, 0, 0, 0), "has the number 0");
+    f = (struct forged){ .inode_count = 2 };
+    unsigned inner = forge_dir(&f, 0, 0, 0);
+    forge_entry(&f, inner, 0, SQFS_DIR, "x", 1);
+    unsigned root = forge_dir(&f, 1, 0, (unsigned)f.listings.len);
+    must_fail(&f, root, "inode number 0");
+
+    static const uint32_t sizes[] = { 0, 4096, 65536, INT32_MAX, UINT32_MAX };
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        f = (struct forged){ .inode_count = 2 };
+        unsigned link = forge_head(&f, SQFS_SYMLINK, 2);
+        put32(&f.inodes, 1);
+        put32(&f.inodes, sizes[i]);
+        for (int k = 0; k < 1100; k++)
+            put32(&f.inodes, 0x61616161);
+        forge_entry(&f, link, 2, SQFS_SYMLINK, "link", 4);
+        root = forge_dir(&f, 1, 0, (unsigned)f.listings.len);
+        must_fail(&f, root, "a symbolic link has a target of");
+    }
+    f = (struct forged){ .inode_count = 2 };
+    unsigned link = forge_head(&f, SQFS_SYMLINK, 2);
+    put32(&f.inodes, 1);
+    put32(&f.inodes, 8);
+    gv_buf_add(&f.inodes, "abc\0defg", 8);
+    forge_entry(&f, link, 2, SQFS_SYMLINK, "link", 4);
+    root = forge_dir(&f, 1, 0, (unsigned)f.listings.len);
+    must_fail(&f, root, "holds a NUL");
+}
+
+/* A symbolic link over a directory of the same name, the way out of unsquashfs (CVE-2021-41072), and names that lead out (CVE-2021-40153). */
+static void test_holes_of_unsquashfs(void **state)
+{
+    (void)state;
+    struct forged f = { .inode_count = 3 };
+    unsigned dir = forge_dir(&f, 2, 0, 0), link = forge_head(&f, SQFS_SYMLINK, 3);
+    put32(&f.inodes, 1);
+    put32(&f.inodes, 4);
+    gv_buf_add(&f.inodes, "/etc", 4);
+    unsigned first = forge_entry(&f, link, 3, SQFS_SYMLINK, "x", 1);
+    forge_entry(&f, dir, 2, SQFS_DIR, "x", 1);
+    unsigned root = forge_dir(&f, 1, first, (unsigned)f.listings.len);
+    must_fail(&f, root, "twice");
+    f = (struct forged){ .inode_count = 2 };
+    dir = forge_dir(&f, 2, 0, 0);
+    forge_entry(&f, dir, 2, SQFS_DIR, "../../../../tmp/x", 17);
+    root = forge_dir(&f, 1, 0, (unsigned)f.listings.len);
+    must_fail(&f, root, "which no file can have");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -576,6 +630,8 @@ int main(void)
         cmocka_unit_test(test_overlapping_data),
         cmocka_unit_test(test_endless_file),
         cmocka_unit_test(test_impossible_superblocks),
+        cmocka_unit_test(test_holes_of_kernels),
+        cmocka_unit_test(test_holes_of_unsquashfs),
     };
     return cmocka_run_group_tests_name("gvmi_hostile", tests, NULL, NULL);
 }

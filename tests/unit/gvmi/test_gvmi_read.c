@@ -101,6 +101,51 @@ static int stop_at_once(void *user, const void *p, size_t n)
     return 5;
 }
 
+/* The paths that a walker gives from `start`, leaving out what is in directories named `skip`. */
+static void check_walker(struct gvmi_image *img, const char *start, const char *skip, const char *expected)
+{
+    CLEANUP(gvmi_walker) struct gvmi_walker *w = NULL;
+    cleanup_buf struct gv_buf text = { 0 };
+    struct gvmi_stat st;
+    struct gvmi_step step;
+    struct gv_error err = GV_ERROR_INIT;
+    int more;
+    assert_int_equal(gvmi_lookup(img, start, true, &st, &err), 0);
+    assert_int_equal(gvmi_walker_open(&w, img, st.ref, &err), 0);
+    while ((more = gvmi_walker_next(w, &step, &err)) == 1) {
+        gv_buf_addf(&text, "%zu:%s|%s ", step.depth, step.path, step.name);
+        if (!strcmp(step.name, skip))
+            gvmi_walker_skip(w);
+        /* other questions between the steps do not disturb it */
+        assert_int_equal(gvmi_lookup(img, "b/c/d", true, &st, &err), 0);
+    }
+    assert_int_equal(more, 0);
+    assert_int_equal(gvmi_walker_next(w, &step, &err), 0);
+    assert_string_equal(gv_buf_str(&text), expected);
+}
+
+static void test_walker(void **state)
+{
+    (void)state;
+    struct image_tree *t = tree_new();
+    tree_text(t, "a", "a");
+    tree_text(t, "b/c/d", "d");
+    tree_text(t, "b/c2", "c2");
+    tree_dir(t, "e");
+    tree_text(t, "f/g", "g");
+    int fd = pack(t, NULL, NULL, NULL);
+    struct gvmi_image *img = open_fd(fd);
+    check_walker(img, "/", "none", "0:| 1:a|a 1:b|b 2:b/c|c 3:b/c/d|d 2:b/c2|c2 1:e|e 1:f|f 2:f/g|g ");
+    check_walker(img, "/", "b", "0:| 1:a|a 1:b|b 1:e|e 1:f|f 2:f/g|g ");
+    check_walker(img, "/", "c", "0:| 1:a|a 1:b|b 2:b/c|c 2:b/c2|c2 1:e|e 1:f|f 2:f/g|g ");
+    check_walker(img, "/b", "none", "0:| 1:c|c 2:c/d|d 1:c2|c2 ");
+    check_walker(img, "/e", "none", "0:| ");
+    check_walker(img, "/b/c2", "none", "0:| ");
+    gvmi_close(img);
+    close(fd);
+    image_tree_free(t);
+}
+
 static void test_wrong_types(void **state)
 {
     (void)state;
@@ -224,10 +269,8 @@ static void test_genuine_image(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lookup),
-        cmocka_unit_test(test_walk),
-        cmocka_unit_test(test_wrong_types),
-        cmocka_unit_test(test_genuine_image),
+        cmocka_unit_test(test_lookup),      cmocka_unit_test(test_walk),          cmocka_unit_test(test_walker),
+        cmocka_unit_test(test_wrong_types), cmocka_unit_test(test_genuine_image),
     };
     return cmocka_run_group_tests_name("gvmi_read", tests, NULL, NULL);
 }
