@@ -8,6 +8,7 @@
 #
 # Below the prefix:
 #   bin/gvmkit
+#   bin/gvmkit-build                       a link to gvmkit: another name, another command line
 #   lib/gvmkit/vmlinux, initramfs.cpio     the guest; gvmkit finds it from where its own executable is
 #   share/man/man1/*.1
 #   share/bash-completion/completions/gvmkit
@@ -37,7 +38,7 @@ put()
 if [ "${1-}" = --uninstall ]; then
 	[ $# -eq 3 ] || die 'usage: install.sh --uninstall DESTDIR PREFIX'
 	root=$2$3
-	rm -f "$root/bin/gvmkit" "$root/share/bash-completion/completions/gvmkit"
+	rm -f "$root/bin/gvmkit" "$root/bin/gvmkit-build" "$root/share/bash-completion/completions/gvmkit"
 	rm -rf "$root/lib/gvmkit" "$root/share/doc/gvmkit"
 	for page in "$src"/man/*.1; do
 		rm -f "$root/share/man/man1/${page##*/}"
@@ -52,6 +53,7 @@ root=$2$3
 kernel=$("$src/guest/kernel/build.sh" --print-path)
 
 put 755 "$build/src/cli/gvmkit" "$root/bin/gvmkit"
+ln -sfn gvmkit "$root/bin/gvmkit-build"
 put 644 "$kernel/vmlinux" "$root/lib/gvmkit/vmlinux"
 put 644 "$build/guest/initramfs.cpio" "$root/lib/gvmkit/initramfs.cpio"
 for page in "$src"/man/*.1; do

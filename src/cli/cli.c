@@ -8,11 +8,9 @@
 #include <stdarg.h>
 #include <string.h>
 
-#include "convert/convert.h"
-
 static void print_help(const struct cli_command *c)
 {
-    printf("Usage: gvmkit %s %s\n\n%s.\n", c->name, c->synopsis, c->summary);
+    printf("Usage: %s%s %s\n\n%s.\n", c->door ? "" : "gvmkit ", c->name, c->synopsis, c->summary);
     if (c->details)
         printf("\n%s\n", c->details);
     printf("\nOptions:\n");
@@ -29,6 +27,12 @@ static void print_help(const struct cli_command *c)
         printf("\nExample:\n%s\n", c->example);
 }
 
+const char *cli_program(void)
+{
+    const char *door = "gvmkit-build";
+    return strcmp(program_invocation_short_name, door) == 0 ? door : "gvmkit";
+}
+
 int cli_usage(const struct cli_command *c, const char *fmt, ...)
 {
     char text[512];
@@ -36,15 +40,15 @@ int cli_usage(const struct cli_command *c, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    fputs("gvmkit: ", stderr);
+    fprintf(stderr, "%s: ", cli_program());
     cli_print_clean(stderr, text);
-    fprintf(stderr, "; see `gvmkit %s --help`\n", c->name);
+    fprintf(stderr, "; see `%s%s --help`\n", c->door ? "" : "gvmkit ", c->name);
     return CLI_USAGE;
 }
 
 int cli_fail(const struct gv_error *err)
 {
-    fprintf(stderr, "gvmkit: %s\n", err->msg);
+    fprintf(stderr, "%s: %s\n", cli_program(), err->msg);
     return CLI_FAILED;
 }
 
@@ -184,34 +188,11 @@ static void log_write(void *user, enum gv_log_level level, const char *text)
 {
     if (level == GV_LOG_DEBUG && !user)
         return;
-    fprintf(stderr, "gvmkit: %s%s\n", level == GV_LOG_WARNING ? "warning: " : level == GV_LOG_NOTE ? "note: " : "", text);
+    fprintf(stderr, "%s: %s%s\n", cli_program(), level == GV_LOG_WARNING ? "warning: " : level == GV_LOG_NOTE ? "note: " : "", text);
 }
 
 struct gv_log cli_log(bool verbose)
 {
     static char yes;
     return (struct gv_log){ .write = log_write, .user = verbose ? &yes : NULL };
-}
-
-int cli_convert_option(struct convert_options *o, enum cli_progress_mode *mode, const char *name, const char *value, struct gv_error *err)
-{
-    if (!strcmp(name, "platform")) {
-        o->source.platform = value;
-    } else if (!strcmp(name, "jobs")) {
-        uint64_t n;
-        if (cli_number("the number of threads", value, 1, 256, &n, err) < 0)
-            return -1;
-        o->source.jobs = o->write.jobs = (int)n;
-    } else if (!strcmp(name, "max-size")) {
-        if (cli_size(value, &o->source.max_bytes, err) < 0)
-            return -1;
-    } else if (!strcmp(name, "absolute-names")) {
-        o->source.absolute_names = true;
-    } else if (!strcmp(name, "progress")) {
-        if (cli_progress_mode(value, mode, err) < 0)
-            return -1;
-    } else {
-        return 0;
-    }
-    return 1;
 }

@@ -31,10 +31,15 @@ struct cli_command {
     const char *example;              /* lines of the help */
     const struct cli_option *options; /* ends with a NULL name; --help is added */
     bool stop_at_operand;             /* options end at the first operand, as in `docker run IMAGE CMD -x` */
+    bool door;                        /* a program of its own name, not `gvmkit NAME` */
     int (*run)(const struct cli_command *self, int argc, char **argv);
 };
 
-extern const struct cli_command cmd_build, cmd_inspect, cmd_run, cmd_shell, cmd_doctor;
+extern const struct cli_command cmd_build, cmd_edit, cmd_inspect, cmd_ls, cmd_cat, cmd_extract, cmd_diff, cmd_verify, cmd_lint, cmd_hash,
+    cmd_mount;
+extern const struct cli_command cmd_run, cmd_shell, cmd_doctor;
+/* The program of that name: the same file under another one. */
+extern const struct cli_command door_gvmkit_build;
 
 /*
  * Parses argv[1..] by the command's table. Calls take(user, name, value) for each option; it returns 0 or -1 with err set. Returns the index of the
@@ -43,6 +48,9 @@ extern const struct cli_command cmd_build, cmd_inspect, cmd_run, cmd_shell, cmd_
 enum { CLI_HELP = -1, CLI_WRONG = -2 };
 int cli_parse(const struct cli_command *c, int argc, char **argv,
               int (*take)(void *user, const char *name, const char *value, struct gv_error *err), void *user);
+
+/* "gvmkit", or the name of the door through which it was entered: what messages begin with. */
+const char *cli_program(void);
 
 /* Prints "gvmkit: message" and returns CLI_FAILED. */
 int cli_fail(const struct gv_error *err);
@@ -74,7 +82,13 @@ int cli_progress_mode(const char *text, enum cli_progress_mode *out, struct gv_e
 struct cli_progress;
 struct cli_progress *cli_progress_new(enum cli_progress_mode mode) __attribute__((returns_nonnull));
 const struct gv_progress *cli_progress_sink(struct cli_progress *p);
-/* Removes the bar from the terminal. */
+/* Notes and warnings as of cli_log(), on lines of their own beside a bar, and as objects with JSON; to be used while p lives. */
+struct gv_log cli_progress_log(struct cli_progress *p, bool verbose);
+/* "0:42", "1:05:00" */
+void cli_format_left(char out[32], double seconds);
+/* Removes the bar from the terminal until the next update, for results in between. */
+void cli_progress_hide(struct cli_progress *p);
+/* Removes the bar for good. */
 void cli_progress_free(struct cli_progress *p);
 
 /* Options that everything converting images shares: what source and gvmi need to know. */
@@ -85,6 +99,9 @@ struct convert_options;
     { "jobs", 'j', "N", "threads (default: one for each CPU)" },                                                               \
     { "max-size", 0, "SIZE", "refuse images that unpack to more (default 64G, and what looks like a bomb)" },                  \
     { "absolute-names", 0, NULL, "take names with a leading slash in layers as names below the root" },                        \
+    { "root-owned", 0, NULL, "of a directory: everything belongs to root" },                                                   \
+    { "insecure", 0, NULL, "of a registry: any certificate will do, and none at all" },                                        \
+    { "as-is", 0, NULL, "do not put right what would keep the image from starting at a provider" },                            \
     { "progress", 0, "MODE", "auto, plain, none or json (default auto)" }
 /* clang-format on */
 /* 1 when the option was one of them, 0 when not, -1 on a bad value. */

@@ -151,11 +151,11 @@ static void args_clear(struct run_args *a)
 }
 
 /* The image as a checked .gvmi: nothing that is broken gets as far as a VM. */
-static int open_image(struct run_args *a, const char *image, const struct gv_log *log, struct gvmi_image **img, char **path, int *lock,
-                      struct gv_error *err)
+static int open_image(struct run_args *a, const char *image, struct gvmi_image **img, char **path, int *lock, struct gv_error *err)
 {
     struct cli_progress *progress = cli_progress_new(a->progress);
-    a->convert.source.log = a->convert.write.log = log;
+    struct gv_log log = cli_progress_log(progress, a->session.debug);
+    a->convert.source.log = a->convert.write.log = &log;
     a->convert.source.progress = a->convert.write.progress = cli_progress_sink(progress);
     int status = convert_for_use(image, &a->convert, path, lock, err);
     cli_progress_free(progress);
@@ -181,7 +181,7 @@ static int run_image(struct run_args *a, const char *image, char **args, bool sh
     CLEANUP(gvmi) struct gvmi_image *img = NULL;
     cleanup_free char *path = NULL;
     cleanup_close int lock = -1;
-    if (open_image(a, image, &log, &img, &path, &lock, &err) < 0) {
+    if (open_image(a, image, &img, &path, &lock, &err) < 0) {
         cli_fail(&err);
         return SESSION_FAILED;
     }
