@@ -38,6 +38,8 @@ mkdir -p "$work/debian" "$root/DEBIAN"
 printf 'Source: gvmkit\n\nPackage: gvmkit\nArchitecture: %s\n' "$arch" >"$work/debian/control"
 depends=$(cd "$work" && dpkg-shlibdeps -O root/usr/bin/gvmkit | sed -n 's/^shlibs:Depends=//p')
 [ -n "$depends" ] || die 'dpkg-shlibdeps found no library'
+# Loaded when first needed (src/http/curl.c), so dpkg-shlibdeps does not see it.
+depends+=', libcurl4'
 
 cat >"$root/DEBIAN/control" <<CONTROL
 Package: gvmkit
@@ -46,6 +48,7 @@ Architecture: $arch
 Maintainer: the authors of gvmkit <gvmkit@localhost>
 Installed-Size: $(du -k -s --apparent-size "$root/usr" | cut -f 1)
 Depends: $depends, qemu-system-x86 (>= 1:7.2)
+Recommends: ca-certificates, squashfuse
 Section: admin
 Priority: optional
 Description: container images as small files, run in microVMs

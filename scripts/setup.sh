@@ -22,8 +22,8 @@ export LC_ALL=C
 
 build=(
 gcc libc6-dev make meson ninja-build pkg-config musl-tools
-libarchive-dev libbz2-dev libcmocka-dev libdeflate-dev libisal-dev libjansson-dev liblz4-dev liblzma-dev
-liblzo2-dev libseccomp-dev libssl-dev libuv1-dev libzstd-dev zlib1g-dev
+libarchive-dev libbz2-dev libcmocka-dev libcurl4-openssl-dev libdeflate-dev libisal-dev libjansson-dev liblz4-dev liblzma-dev
+liblzo2-dev libseccomp-dev libsqlite3-dev libssl-dev libuv1-dev libzstd-dev zlib1g-dev
 linux-source-6.1 bc bison flex libelf-dev cpio xz-utils kmod
 binutils dpkg-dev python3
 )
@@ -32,11 +32,12 @@ qemu-system-x86 ca-certificates
 )
 check=(
 bats clang clang-format-14 jq libclang-rt-14-dev llvm-14 mandoc shellcheck
-squashfs-tools squashfs-tools-ng umoci skopeo
+squashfs-tools squashfs-tools-ng squashfuse umoci skopeo buildah podman docker.io docker-registry
+apache2-utils curl e2fsprogs fakeroot fuse3 openssl strace
 procps util-linux zstd
 )
 bench=(
-mmdebstrap uidmap umoci squashfs-tools python3
+casync mmdebstrap uidmap umoci squashfs-tools squashfs-tools-ng python3
 )
 
 say() { printf 'setup: %s\n' "$*" >&2; }

@@ -83,7 +83,7 @@ peak()
 	assert_contains "$output" "entries"
 	assert_contains "$output" "--max-size"
 	[ ! -e out.gvmi ]
-	run peak "$limit" gvmkit build --max-size 10g many.tar -o out.gvmi
+	run peak "$limit" gvmkit build --as-is --max-size 10g many.tar -o out.gvmi
 	echo "$output"
 	assert_equal "$status" 0
 	rm many.tar

@@ -62,7 +62,7 @@ listing()
 @test "the result as umoci unpacks it is the result as we pack it" {
 	[ "$(id -u)" -eq 0 ] || skip "unpacking with owners needs root"
 	umoci raw unpack --image "$IMAGES/layers.oci:latest" bundle >/dev/null 2>&1 || umoci unpack --image "$IMAGES/layers.oci:latest" bundle >/dev/null
-	gvmkit build "oci:$IMAGES/layers.oci" -o a.gvmi
+	gvmkit build --as-is "oci:$IMAGES/layers.oci" -o a.gvmi
 	unsquashfs -quiet -no-progress -d ours a.gvmi >/dev/null
 	root=bundle
 	[ ! -d bundle/rootfs ] || root=bundle/rootfs
@@ -80,7 +80,7 @@ listing()
 	assert_equal "$status" 0
 	sum=$(openssl dgst -sha3-224 -r a.gvmi | cut -d' ' -f1)
 	assert_contains "$output" "$sum"
-	assert_contains "$(gvmkit inspect a.gvmi)" "$sum"
+	assert_contains "$(gvmkit inspect --hash a.gvmi)" "$sum"
 	assert_equal "$(gvmkit build "$IMAGES/base.tar" -o b.gvmi --json | jq -r .hash)" "$sum"
 }
 
@@ -96,8 +96,8 @@ listing()
 		config = json.loads(text)
 		assert config["Env"] == ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], config
 		assert config["User"] == "alice" and config["WorkingDir"] == "/home/alice/made/later"
-		assert config["Volumes"] == {"/data": {}, "/data/inner": {}, "/srv/v/": {}}
-		assert config["Entrypoint"][0] == "sh" and config["Cmd"] == ["one", "two words"]
+		assert config["Volumes"] == {"/data": {}, "/data/inner": {}, "/srv/v": {}}
+		assert config["Entrypoint"][0] == "/bin/sh" and config["Cmd"] == ["one", "two words"]
 		assert len(config["Image"]) == 64
 	PYTHON
 }
@@ -113,7 +113,7 @@ listing()
 @test "inspect reads images of the original converter" {
 	image=$E2E/../../../shared/testdata/alpine.gvmi
 	[ -e "$image" ] || skip "the real files of the original tools are not here"
-	run --separate-stderr gvmkit inspect "$image"
+	run --separate-stderr gvmkit inspect --hash "$image"
 	assert_equal "$status" 0
 	assert_contains "$output" 72407bd5bb8da8b6d2b8983ef01dc8894e3703efb3849931156f07b1
 	assert_contains "$output" lzo
@@ -169,11 +169,49 @@ listing()
 	done
 }
 
+@test "profiles choose compression and blocks, and options override them" {
+	gvmkit build "$IMAGES/base.tar" -o golem.gvmi
+	gvmkit build --profile golem "$IMAGES/base.tar" -o same.gvmi
+	cmp golem.gvmi same.gvmi
+	gvmkit build --profile small "$IMAGES/base.tar" -o small.gvmi
+	assert_equal "$(gvmkit inspect --json small.gvmi | jq -r '"\(.compression) \(.block_size)"')" "xz 1048576"
+	[ "$(stat -c %s small.gvmi)" -lt "$(stat -c %s golem.gvmi)" ]
+	gvmkit build --profile small --compression gzip --block-size 64k "$IMAGES/base.tar" -o mixed.gvmi
+	assert_equal "$(gvmkit inspect --json mixed.gvmi | jq -r '"\(.compression) \(.block_size)"')" "gzip 65536"
+	gvmkit build --profile fast "$IMAGES/base.tar" -o fast.gvmi
+	assert_contains "$(gvmkit build --help)" "for this runtime only"
+	assert_contains "$(gvmkit inspect fast.gvmi)" "providers cannot mount it"
+	run --separate-stderr gvmkit build --profile best "$IMAGES/base.tar" -o x.gvmi
+	assert_equal "$status" 2
+	assert_contains "$stderr" "golem, small and fast"
+	# A level that there is not is told before the image is read.
+	run --separate-stderr gvmkit build --compression xz --level 22 "$IMAGES/base.tar" -o x.gvmi
+	assert_equal "$status" 1
+	assert_equal "$stderr" "gvmkit: xz has no level 22; it has 1 to 9"
+	[ ! -e x.gvmi ]
+}
+
 @test "progress can be a line or JSON, and none on request" {
-	run --separate-stderr gvmkit build --progress none "$IMAGES/base.tar" -o a.gvmi
+	run --separate-stderr gvmkit build --as-is --progress none "$IMAGES/base.tar" -o a.gvmi
 	assert_equal "$stderr" ""
+	run --separate-stderr gvmkit build --progress json "$IMAGES/base.tar" -o b.gvmi
+	assert_equal "$status" 0
+	# Every line is an object, notes too, and each phase is seen to its end.
+	printf '%s\n' "$stderr" >events
+	assert_equal "$(jq -r .event events | sort -u)" $'note\nprogress'
+	for what in 'reading layers' compressing hashing; do
+		jq -e -s --arg what "$what" 'any(.event == "progress" and .what == $what and .done == .total and .done > 0)' events
+	done
 	run --separate-stderr gvmkit build --progress sideways "$IMAGES/base.tar" -o b.gvmi
 	assert_equal "$status" 2
+}
+
+@test "the summary has the sizes before and after, as text and as JSON" {
+	run --separate-stderr gvmkit build "$IMAGES/layers.tar" -o a.gvmi
+	for word in image source content file size hash 'of the layers' 'of the content'; do assert_contains "$output" "$word"; done
+	gvmkit build "$IMAGES/layers.tar" -o b.gvmi --json >json
+	jq -e '.size > 0 and .archive_size > .size and .layers == 4 and .layers_size >= .content_size and .content_size > .size and .ratio > 1' json
+	assert_equal "$(jq -r .size json)" "$(stat -c %s b.gvmi)"
 }
 
 @test "an ordinary user can build and run" {

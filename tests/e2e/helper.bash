@@ -95,7 +95,7 @@ assert_contains()
 assert_one_line_error()
 {
 	local lines
-	lines=$(printf '%s\n' "$1" | grep -vc '^gvmkit: \(note: \|reading layers: \|compressing: \)')
+	lines=$(printf '%s\n' "$1" | grep -vc '^gvmkit: \(note: \|reading layers: \|compressing: \|downloading: \|exporting from the daemon: \)')
 	assert_equal "$lines" 1
 	assert_contains "$1" "gvmkit: "
 }

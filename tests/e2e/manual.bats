@@ -16,13 +16,13 @@ commands() {
 # The options of a command as its help has them: "-o --output FILE", one a line.
 options_of_help() {
 	gvmkit "$1" --help | sed -n '/^Options:/,/^$/p' |
-		sed -nE -e 's/^  (-[a-z]), (--[a-z-]+)( [^ ]+)? .*/\1 \2\3/p' -e 's/^ {6}(--[a-z-]+)( [^ ]+)? .*/\1\2/p' | sort
+		sed -nE -e 's/^  (-[a-zA-Z]), (--[a-z-]+)( [^ ]+)? .*/\1 \2\3/p' -e 's/^ {6}(--[a-z-]+)( [^ ]+)? .*/\1\2/p' | sort
 }
 
 # The same of a manual page.
 options_of_manual() {
 	sed -n '/^\.Sh DESCRIPTION/,/^\.Sh EXIT/p' "$top/man/gvmkit-$1.1" | grep '^\.It Fl' |
-		sed -e 's/^\.It //' -e 's/\\-/-/g' -e 's/Fl \([a-z]\) , /-\1 /' -e 's/Fl --/--/' -e 's/Fl -/--/' \
+		sed -e 's/^\.It //' -e 's/\\-/-/g' -e 's/Fl \([a-zA-Z]\) , /-\1 /' -e 's/Fl --/--/' -e 's/Fl -/--/' \
 			-e 's/ Ns Op : Ns Ar \([A-Z]*\)/[:\1]/' -e 's/ Ns Op : Ns Cm \([a-z]*\)/[:\1]/' -e 's/ Ns Op = Ns Ar \([A-Z]*\)/[=\1]/' \
 			-e 's/ : Ns Ar /:/' -e 's/ Ar / /' | sort
 }

@@ -16,7 +16,7 @@ setup_file() {
 
 # The pages as they are named in a tree: with or without .gz.
 expected() {
-	printf '%s\n' bin/gvmkit lib/gvmkit/initramfs.cpio lib/gvmkit/vmlinux share/bash-completion/completions/gvmkit \
+	printf '%s\n' bin/gvmkit bin/gvmkit-build lib/gvmkit/initramfs.cpio lib/gvmkit/vmlinux share/bash-completion/completions/gvmkit \
 		share/doc/gvmkit/copyright
 	for page in "$top"/man/*.1; do
 		printf 'share/man/man1/%s\n' "${page##*/}$1"
@@ -24,11 +24,11 @@ expected() {
 }
 
 @test "make install puts binaries, guest, manual pages and completion in place, and nothing else" {
-	diff <(expected '' | sort) <(cd "$BATS_FILE_TMPDIR/dest/usr/local" && find . -type f -printf '%P\n' | sort)
+	diff <(expected '' | sort) <(cd "$BATS_FILE_TMPDIR/dest/usr/local" && find . ! -type d -printf '%P\n' | sort)
 }
 
 @test "the package holds the same below /usr" {
-	diff <(expected .gz | sort) <(cd "$BATS_FILE_TMPDIR/deb/usr" && find . -type f -printf '%P\n' | sort)
+	diff <(expected .gz | sort) <(cd "$BATS_FILE_TMPDIR/deb/usr" && find . ! -type d -printf '%P\n' | sort)
 	[ "$(ls "$BATS_FILE_TMPDIR/deb")" = usr ]
 }
 
