@@ -23,7 +23,7 @@ help:
 	@echo 'make             build everything and lay it out below $(BUILD)/stage (no packages are installed)'
 	@echo 'make install     install below DESTDIR=$(DESTDIR) PREFIX=$(PREFIX); make uninstall removes it'
 	@echo 'make deb         build $(BUILD)/gvmkit_VERSION_ARCH.deb'
-	@echo 'make bench       measure gvmkit against the usual tools (ONLY="boot exec memory convert")'
+	@echo 'make bench       measure gvmkit against the usual tools (ONLY="boot exec memory pack update scale")'
 	@echo 'make fuzz        run one fuzzer: FUZZER=fuzz_tar SECONDS=600'
 	@echo 'make format      put the C sources into the project'"'"'s form'
 	@echo 'make setup       install the packages that building and running need'
