@@ -308,11 +308,12 @@ static int open_registry(struct load *l, const char *name, struct gv_error *err)
 }
 
 /* What became of a name for which the daemon was asked, and then a registry; always -1. */
-static int neither(const struct gv_error *daemon, const struct gv_error *registry, struct gv_error *err)
+static int neither(const char *name, const struct gv_error *daemon, const struct gv_error *registry, struct gv_error *err)
 {
     if (!registry->code)
         return gv_error_set(err, daemon->code, 0, "%s", daemon->msg);
-    return gv_error_set(err, registry->code, 0, "no file, and no image that can be had: %.450s; and %.450s", daemon->msg, registry->msg);
+    return gv_error_set(err, registry->code, 0, "`%.100s` is no file, and no image that can be had: %.400s; and %.400s", name, daemon->msg,
+                        registry->msg);
 }
 
 /* An image's name without more: what the daemon has is taken from there, as docker run would. */
@@ -322,7 +323,7 @@ static int open_name(struct load *l, const char *name, struct gv_error *err)
     l->context.fallback = true;
     if (open_daemon(l, name, &daemon) == 0 || (daemon.code == GV_E_NOT_FOUND && open_registry(l, name, &registry) == 0))
         return 0;
-    return neither(&daemon, &registry, err);
+    return neither(name, &daemon, &registry, err);
 }
 
 static int open_file(struct load *l, const struct source_reference *ref, struct gv_error *err)
@@ -476,7 +477,7 @@ static int resolve_name(const struct source_reference *ref, const struct source_
             return 0;
         }
         if (ref->transport == TRANSPORT_DAEMON || daemon.code != GV_E_NOT_FOUND)
-            return neither(&daemon, &registry, err);
+            return neither(ref->name, &daemon, &registry, err);
     }
     if (registry_digest(&found, ref->name, c, &registry) == 0) {
         cleanup_free char *bare = name_repository(ref->name);
@@ -484,7 +485,7 @@ static int resolve_name(const struct source_reference *ref, const struct source_
         return 0;
     }
     return ref->transport == TRANSPORT_REGISTRY ? gv_error_set(err, registry.code, 0, "%s", registry.msg)
-                                                : neither(&daemon, &registry, err);
+                                                : neither(ref->name, &daemon, &registry, err);
 }
 
 int source_resolve(const char *reference, const struct source_options *options, char **out, struct gv_error *err)
