@@ -66,9 +66,13 @@ int vm_host_find_guest(const struct vm_platform *platform, char **kernel, char *
     }
     if (slash) {
         *slash = '\0';
-        cleanup_free char *beside = gv_asprintf("%s/../lib/gvmkit", exe);
-        if (try_guest_dir(beside, platform, kernel, initramfs))
-            return 0;
+        /* Beside PREFIX/bin/gvmkit, and beside PREFIX/lib/yagna/plugins/ya-runtime-vm/ya-runtime-vm. */
+        static const char *const places[] = { "../lib/gvmkit", "../../../gvmkit" };
+        for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+            cleanup_free char *beside = gv_asprintf("%s/%s", exe, places[i]);
+            if (try_guest_dir(beside, platform, kernel, initramfs))
+                return 0;
+        }
     }
     if (try_guest_dir(GVMKIT_LIBDIR, platform, kernel, initramfs))
         return 0;
