@@ -15,6 +15,7 @@
 #include "gvmi/gvmi.h"
 
 #define HOSTNAME_MAX 63U
+#define MEMORY_MIN (UINT64_C(64) << 20)
 
 static int check_hostname(const char *name, struct gv_error *err)
 {
@@ -127,6 +128,9 @@ static int plan(struct deployment *d, const struct exeunit_options *o, const str
 {
     if (check_hostname(o->hostname, err) < 0)
         return gv_error_prefix(err, "--hostname");
+    if (o->memory < MEMORY_MIN)
+        return gv_error_set(err, GV_E_USAGE, 0, "--mem-gib: %llu MiB are too little for a VM; it needs %llu MiB",
+                            (unsigned long long)(o->memory >> 20), (unsigned long long)(MEMORY_MIN >> 20));
     d->cpus = o->cpus;
     d->memory = o->memory;
     d->storage = o->storage;

@@ -79,7 +79,8 @@ static enum proto_error error_code(const struct gv_error *e)
         return PROTO_BAD_REQUEST;
     if (e->code != GV_E_GUEST)
         return PROTO_INTERNAL;
-    return e->sys == EAGAIN || e->sys == ENOMEM || e->sys == EOWNERDEAD || e->sys == ESHUTDOWN ? PROTO_INTERNAL : PROTO_BAD_REQUEST;
+    return e->sys == EAGAIN || e->sys == ENOMEM || e->sys == EOWNERDEAD || e->sys == ESRCH || e->sys == ESHUTDOWN ? PROTO_INTERNAL
+                                                                                                                  : PROTO_BAD_REQUEST;
 }
 
 static void refuse_run(struct server *s, uint64_t id, const char *bin, const struct gv_error *e)

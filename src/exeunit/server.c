@@ -22,8 +22,8 @@
 #define STARTING_MAX 256U      /* programs being started at a time */
 #define BOOT_INPUT_MAX 65536U  /* bytes of requests that are taken in while the VM boots */
 #define READ_CHUNK 65536U
-/* All of a shutdown must be over within three seconds: this, two seconds for file systems, and half a one for a QEMU that does not want to end. */
-#define SHUTDOWN_GRACE_MS 300U
+/* All of a shutdown must be over within three seconds: this for the processes, and two seconds for file systems. */
+#define SHUTDOWN_GRACE_MS 600U
 #define LINGER_MS 300U          /* for the supervisor to read our last words */
 #define LINGER_STOPPED_MS 1000U /* after Shutdown, when it knows all and will end us */
 #define FIRST_REQUEST_MS 1000U  /* for a supervisor to ask, so that it can be told why there is no VM */
