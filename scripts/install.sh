@@ -9,6 +9,7 @@
 # Below the prefix:
 #   bin/gvmkit
 #   lib/gvmkit/vmlinux, initramfs.cpio     the guest; gvmkit finds it from where its own executable is
+#   lib/gvmkit/self-test.gvmi              the image of `ya-runtime-vm test`
 #   lib/yagna/plugins/ya-runtime-vm.json   the runtime for a provider's ExeUnit: what says that it is there,
 #   lib/yagna/plugins/ya-runtime-vm/       and the program
 #   share/man/man1/*.1
@@ -60,6 +61,7 @@ put 755 "$build/src/exeunit/ya-runtime-vm" "$root/lib/yagna/plugins/ya-runtime-v
 put 644 "$src/src/exeunit/ya-runtime-vm.json" "$root/lib/yagna/plugins/ya-runtime-vm.json"
 put 644 "$kernel/vmlinux" "$root/lib/gvmkit/vmlinux"
 put 644 "$build/guest/initramfs.cpio" "$root/lib/gvmkit/initramfs.cpio"
+put 644 "$build/src/exeunit/self-test.gvmi" "$root/lib/gvmkit/self-test.gvmi"
 for page in "$src"/man/*.1; do
 	put 644 "$page" "$root/share/man/man1/${page##*/}"
 done

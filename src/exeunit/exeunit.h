@@ -57,6 +57,7 @@ struct exeunit_options {
     char *hostname;
     unsigned test_timeout_s, test_cpus;
     uint64_t test_memory;
+    bool original_cpu; /* offers count the CPU's family and model as the original does */
     enum vm_accel accel;
     bool verbose;        /* RUST_LOG asks for debugging */
     struct gv_strv args; /* what follows the subcommand */
@@ -75,8 +76,17 @@ int exeunit_deploy(const struct exeunit_options *o, const struct gv_log *log, ch
  * frames can get to the supervisor. Returns what the process should exit with; not 0 when anything went wrong, of which err tells then. */
 int exeunit_start(const struct exeunit_options *o, const struct gv_log *log, struct gv_error *err);
 
+/* Boots a VM of the test's size and lets it try everything that a payload needs: CPUs, memory, writes to the root and to a volume, output, and an
+ * ordered end, within o->test_timeout_s. On success *result is what the guest has found, as JSON, the caller's to free. */
+int exeunit_test(const struct exeunit_options *o, const struct gv_log *log, char **result, struct gv_error *err);
+
+/* The offer of a host that has passed exeunit_test(), as JSON, the caller's to free. */
+char *exeunit_offer(const struct exeunit_options *o) __attribute__((returns_nonnull));
+
 /* Whether VMs may run here: KVM works, or the operator has allowed emulation (GVMKIT_ALLOW_TCG=1). On success *accel is what to start them with. */
 int exeunit_accel(enum vm_accel wanted, enum vm_accel *accel, struct gv_error *err);
+/* After vm_start() has failed: adds to *err what the operator may do when it is because there is no KVM. Returns -1. */
+int exeunit_accel_hint(enum vm_accel wanted, enum vm_accel accel, struct gv_error *err);
 
 /* "1073.7 MB", "512 MiB", "10g", "4096": bytes. Units are powers of 1000, those with an `i` powers of 1024. *slack is how far the true size may be below
  * it, because the writer has rounded: half a unit of the last digit after the point; may be NULL. */

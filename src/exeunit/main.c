@@ -48,6 +48,19 @@ static int start(const struct exeunit_options *o, const struct gv_log *log)
     return status;
 }
 
+/* An offer is made only by a host that can keep it. */
+static int test(const struct exeunit_options *o, const struct gv_log *log, bool offer)
+{
+    struct gv_error err = GV_ERROR_INIT;
+    cleanup_free char *found = NULL;
+    if (exeunit_test(o, log, &found, &err) < 0) {
+        gv_error_prefix(&err, "this host cannot run VMs");
+        return say(&err);
+    }
+    cleanup_free char *text = offer ? exeunit_offer(o) : steal_ptr(found), *line = gv_asprintf("%s\n", text);
+    return print(line);
+}
+
 static int act(const struct exeunit_options *o, const struct gv_log *log)
 {
     switch (o->command) {
@@ -63,8 +76,9 @@ static int act(const struct exeunit_options *o, const struct gv_log *log)
         fputs(EXEUNIT_NAME ": CLI `run` is not supported; programs are run by the VM that `start` serves\n", stderr);
         return 1;
     case EXEUNIT_OFFER_TEMPLATE:
+        return test(o, log, true);
     case EXEUNIT_TEST:
-        break;
+        return test(o, log, false);
     }
     return 1;
 }

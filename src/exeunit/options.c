@@ -40,6 +40,7 @@ enum id {
     TEST_CPUS,
     TEST_MEMORY,
     ACCEL,
+    ORIGINAL_CPU,
     HELP,
     VERSION
 };
@@ -64,6 +65,7 @@ static const struct option {
     [TEST_CPUS] = { "test-cpu-cores", 0, false, false, "YA_RUNTIME_VM_TEST_CPU_CORES", "1" },
     [TEST_MEMORY] = { "test-mem-gib", 0, false, false, "YA_RUNTIME_VM_TEST_MEM_GIB", "0.5" },
     [ACCEL] = { "accel", 0, false, false, NULL, "auto" },
+    [ORIGINAL_CPU] = { "original-cpu-numbers", 0, true, false, NULL, NULL },
     [HELP] = { "help", 'h', true, false, NULL, NULL },
     [VERSION] = { "version", 'V', true, false, NULL, NULL },
 };
@@ -94,6 +96,7 @@ const char *exeunit_help(void)
            "      --test-timeout SECONDS    (YA_RUNTIME_VM_TEST_TIMEOUT, default 10)\n"
            "      --test-cpu-cores N        (YA_RUNTIME_VM_TEST_CPU_CORES, default 1)\n"
            "      --test-mem-gib N          (YA_RUNTIME_VM_TEST_MEM_GIB, default 0.5)\n"
+           "      --original-cpu-numbers    family and model of the CPU as the original runtime counts them\n"
            "      --accel NAME              auto, kvm or tcg (default auto)\n"
            "  -h, --help                    show this text\n"
            "  -V, --version                 show the version\n\n"
@@ -177,6 +180,7 @@ static int take_value(struct exeunit_options *o, enum id id, const char *value, 
             return bad_value(opt, value, "one of auto, kvm, tcg", err);
         o->accel = value[0] == 'a' ? VM_ACCEL_AUTO : value[0] == 'k' ? VM_ACCEL_KVM : VM_ACCEL_TCG;
         return 0;
+    case ORIGINAL_CPU:
     case HELP:
     case VERSION:
         break;
@@ -234,6 +238,10 @@ static int take_option(struct exeunit_options *o, struct cursor *c, struct gv_er
     if (opt->flag) {
         if (value)
             return gv_error_set(err, GV_E_USAGE, 0, "the option `--%s` takes no value", opt->name);
+        if (id == ORIGINAL_CPU) {
+            o->original_cpu = true;
+            return 0;
+        }
         o->command = id == HELP ? EXEUNIT_HELP : EXEUNIT_VERSION;
         return 1;
     }

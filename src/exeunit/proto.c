@@ -212,7 +212,7 @@ int proto_request_get(struct proto_request *r, const uint8_t *message, size_t n,
     struct pb_field f;
     int got;
     *r = (struct proto_request){ 0 };
-    struct pb_reader reader = { message, message + n };
+    struct pb_reader reader = { message, n ? message + n : message };
     while ((got = pb_next(&reader, &f)) > 0) {
         if (f.number == 1 ? get_number(&f, &r->id, err) < 0 : take_command(r, &f, err) < 0)
             return -1;

@@ -372,16 +372,6 @@ static int compose(struct server *s, struct gv_error *err)
     return 0;
 }
 
-int exeunit_accel(enum vm_accel wanted, enum vm_accel *accel, struct gv_error *err)
-{
-    const char *allow = getenv("GVMKIT_ALLOW_TCG");
-    bool allowed = allow && !strcmp(allow, "1");
-    *accel = allowed ? wanted : VM_ACCEL_KVM;
-    if (wanted != VM_ACCEL_TCG || allowed)
-        return 0;
-    return gv_error_set(err, GV_E_UNSUPPORTED, 0, "emulation (TCG) is no security boundary; set GVMKIT_ALLOW_TCG=1 to use it nevertheless");
-}
-
 static int start_vm(struct server *s, struct gv_error *err)
 {
     static const struct vm_events events = { .ready = on_ready, .ended = on_ended };
@@ -418,9 +408,7 @@ static int start_vm(struct server *s, struct gv_error *err)
         return -1;
     if (vm_start(&s->vm, &s->loop, &config, &events, s, err) == 0)
         return 0;
-    if (err->code == GV_E_UNSUPPORTED && config.accel == VM_ACCEL_KVM && s->o->accel == VM_ACCEL_AUTO)
-        gv_error_hint(err, "GVMKIT_ALLOW_TCG=1 allows emulation, which is slow and no security boundary");
-    return -1;
+    return exeunit_accel_hint(s->o->accel, config.accel, err);
 }
 
 static int prepare(struct server *s, struct gv_error *err)

@@ -80,6 +80,21 @@ int vm_host_find_guest(const struct vm_platform *platform, char **kernel, char *
     return gv_error_hint(err, "install gvmkit completely, or set GVMKIT_GUEST_DIR");
 }
 
+int vm_host_file(const char *name, char **path, struct gv_error *err)
+{
+    cleanup_free char *kernel = NULL, *initramfs = NULL;
+    if (vm_host_find_guest(vm_platform_for(VM_ACCEL_TCG, 0), &kernel, &initramfs, err) < 0)
+        return -1;
+    const char *slash = strrchr(initramfs, '/');
+    cleanup_free char *file = gv_asprintf("%.*s/%s", (int)(slash - initramfs), initramfs, name);
+    if (access(file, R_OK) < 0) {
+        gv_error_errno(err, "cannot read `%s`", file);
+        return gv_error_hint(err, "install gvmkit completely");
+    }
+    *path = steal_ptr(file);
+    return 0;
+}
+
 /* ---- the report ------------------------------------------------------------------------------------------------------------------ */
 
 /* Reads from fd until its end or the deadline; the first line ends up in out. */

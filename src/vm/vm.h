@@ -157,4 +157,7 @@ struct vm_host_report {
 void vm_host_probe(struct vm_host_report *r, bool fresh, const struct gv_log *log);
 void vm_host_report_clear(struct vm_host_report *r);
 
+/* The path of a file that is installed beside the guest's kernel ("self-test.gvmi"), the caller's to free. */
+int vm_host_file(const char *name, char **path, struct gv_error *err);
+
 #endif
