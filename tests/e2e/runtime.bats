@@ -160,6 +160,47 @@ assert_runtime_error()
 	assert_equal "$(ls w)" "deployment.json"$'\n'"$kept"
 }
 
+# ---- the host ----
+
+@test "test boots a VM and says what it has found" {
+	run --separate-stderr env GVMKIT_ALLOW_TCG=1 "$RUNTIME" --accel "$ACCEL" --test-timeout 120 --test-cpu-cores 2 --test-mem-gib 0.25 test
+	assert_equal "$stderr" ""
+	assert_equal "$status" 0
+	assert_equal "$(jq -c '[.cpu_cores,.memory_mib > 200]' <<<"$output")" '[2,true]'
+}
+
+@test "test fails with the reason when the time or the machine does not suffice" {
+	run --separate-stderr env GVMKIT_ALLOW_TCG=1 GVMKIT_GUEST_DIR=/nowhere "$RUNTIME" --accel "$ACCEL" test
+	assert_equal "$status" 1
+	assert_runtime_error "$stderr" "/nowhere"
+	cp "$(dirname "$(command -v gvmkit)")"/../lib/gvmkit/* .
+	head -c 1000000 vmlinux >short && mv short vmlinux
+	run --separate-stderr env GVMKIT_ALLOW_TCG=1 GVMKIT_GUEST_DIR="$PWD" "$RUNTIME" --accel "$ACCEL" --test-timeout 3 test
+	assert_equal "$status" 1
+	assert_equal "$output" ""
+	assert_runtime_error "$stderr" "cannot run VMs"
+}
+
+@test "offer-template prints the properties of the original, with true numbers" {
+	run --separate-stderr env GVMKIT_ALLOW_TCG=1 "$RUNTIME" --accel "$ACCEL" --test-timeout 120 offer-template
+	assert_equal "$status" 0
+	assert_equal "$(jq -c '[keys, .constraints, (.properties | keys)]' <<<"$output")" '[["constraints","properties"],"",["golem.inf.cpu.brand","golem.inf.cpu.capabilities","golem.inf.cpu.model","golem.inf.cpu.vendor","golem.runtime.capabilities"]]'
+	number() { sed -n "s/^$1[[:space:]]*: //p" /proc/cpuinfo | head -n 1; }
+	assert_equal "$(jq -r '.properties["golem.inf.cpu.model"]' <<<"$output")" "Stepping $(number stepping) Family $(number 'cpu family') Model $(number model)"
+	assert_equal "$(jq -r '.properties["golem.inf.cpu.vendor"]' <<<"$output")" "$(number vendor_id)"
+	assert_contains "$(jq -r '.properties["golem.runtime.capabilities"][]' <<<"$output")" start-entrypoint
+	assert_contains "$(jq -r '.properties["golem.inf.cpu.capabilities"][]' <<<"$output")" sse2
+}
+
+@test "emulation is refused unless it is allowed" {
+	for words in test offer-template; do
+		run --separate-stderr "$RUNTIME" --accel tcg $words
+		assert_equal "$status" 1
+		assert_equal "$output" ""
+		assert_runtime_error "$stderr" GVMKIT_ALLOW_TCG
+	done
+}
+
 # ---- what an ExeUnit sees ----
 
 @test "a run has the output, code, environment, directory and user that it should" { case_ runs; }
