@@ -17,8 +17,9 @@ struct outbox_item {
     struct gv_buf data;
 };
 
-/* From this size on output is worth a system call of its own. */
+/* From this size on output is worth an event of its own; less waits for more, for so long. */
 #define OUTPUT_LARGE 16384U
+#define OUTPUT_WAIT_MS 4U
 
 static void item_add(struct outbox *b, struct outbox_item *i, const void *data, size_t n)
 {
@@ -141,6 +142,13 @@ static void defer(struct outbox *b)
     b->deferred = true;
 }
 
+static void on_wait(uv_timer_t *timer)
+{
+    struct outbox *b = timer->data;
+    if (!b->polling && !b->deferred)
+        flush(b);
+}
+
 void outbox_open(struct outbox *b, uv_loop_t *loop, int fd)
 {
     gv_stdio_open(&b->out, fd, O_WRONLY);
@@ -148,7 +156,8 @@ void outbox_open(struct outbox *b, uv_loop_t *loop, int fd)
         close(fd);
     b->out.own = true;
     uv_prepare_init(loop, &b->prepare);
-    b->prepare.data = b;
+    uv_timer_init(loop, &b->wait);
+    b->prepare.data = b->wait.data = b;
     if (b->out.pollable && uv_poll_init(loop, &b->poll, b->out.fd) == 0) {
         b->poll.data = b;
         b->poll_open = true;
@@ -198,7 +207,10 @@ void outbox_put_output(struct outbox *b, uint64_t pid, int stream, const void *d
                 done = part;
                 append(b, pid, stream, at, done);
             }
-            defer(b);
+            if (b->last->data.len >= OUTPUT_LARGE || b->first != b->last)
+                defer(b);
+            else if (!uv_is_active((uv_handle_t *)&b->wait))
+                uv_timer_start(&b->wait, on_wait, OUTPUT_WAIT_MS, 0);
         }
         at += done;
         n -= done;
@@ -218,7 +230,7 @@ void outbox_close(struct outbox *b)
         uv_close((uv_handle_t *)&b->poll, NULL);
         b->poll_open = b->polling = false;
     }
-    uv_prepare_stop(&b->prepare);
     uv_close((uv_handle_t *)&b->prepare, NULL);
+    uv_close((uv_handle_t *)&b->wait, NULL);
     gv_stdio_close(&b->out);
 }

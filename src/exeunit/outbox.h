@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Private to the room `exeunit`: what is on its way to the supervisor. Frames leave in the order in which they came in. They are
- * written at the end of a turn of the loop, and output of a process is kept without its frame until then: what follows it makes the same event larger, up
- * to OUTBOX_CHUNK bytes. So a busy process or a slow reader means fewer and larger events.
+ * written at the end of a turn of the loop; a little output waits some milliseconds for more, unless something else follows it. Until then output is kept
+ * without its frame, and what follows it makes the same event larger, up to OUTBOX_CHUNK bytes. So a busy process or a slow reader means fewer and
+ * larger events.
  *
  * The outbox does not bound itself: it says how much it holds, and its user stops what fills it (vm_hold, and not reading requests).
  */
@@ -24,7 +25,8 @@ struct outbox {
     uv_poll_t poll;
     bool poll_open, polling;
     uv_prepare_t prepare;
-    bool deferred; /* there is something to be written at the end of this turn */
+    uv_timer_t wait; /* for more output */
+    bool deferred;   /* there is something to be written at the end of this turn */
     struct outbox_item *first, *last;
     size_t held; /* bytes of memory in the items */
     int error;   /* errno of the first failure; what comes after it is thrown away */

@@ -20,6 +20,7 @@ static int read_program(void *reader, const struct image_content *content, uint6
 static void fill(struct image_tree *t, size_t size)
 {
     static const char *const directories[] = { "dev", "etc", "mnt", "proc", "sys", "tmp" };
+    static const char name[] = SELFTEST_PROGRAM; /* "/" and the name */
     struct image_node *root = image_tree_root(t);
     for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]); i++) {
         struct image_inode *dir = image_inode_new(t, IMAGE_DIR);
@@ -29,7 +30,7 @@ static void fill(struct image_tree *t, size_t size)
     struct image_inode *program = image_inode_new(t, IMAGE_FILE);
     program->mode = 0755;
     program->size = size;
-    image_node_add(t, root, SELFTEST_PROGRAM + 1, strlen(SELFTEST_PROGRAM + 1), program);
+    image_node_add(t, root, &name[1], strlen(&name[1]), program);
     image_tree_finish(t, NULL);
 }
 

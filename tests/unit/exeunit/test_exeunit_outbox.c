@@ -73,7 +73,7 @@ static struct gv_buf drain(struct rig *r)
         ssize_t n = read(r->reader, chunk, sizeof(chunk));
         if (n > 0)
             gv_buf_add(&all, chunk, (size_t)n);
-        idle = n > 0 ? 0 : idle + 1;
+        idle = n > 0 || r->box.first ? 0 : idle + 1;
     }
     assert_null(r->box.first);
     assert_int_equal(r->box.held, 0);
@@ -150,6 +150,28 @@ static void test_slow_reader(void **state)
     assert_true(count < 60);
 }
 
+/* What a slow writer says is there soon, in one event; what is followed by something else goes at once. */
+static void test_little_output_waits(void **state)
+{
+    struct rig *r = *state;
+    char chunk[100];
+    fcntl(r->reader, F_SETFL, O_NONBLOCK);
+    outbox_put_output(&r->box, 7, 1, "a", 1);
+    turn(r);
+    outbox_put_output(&r->box, 7, 1, "b", 1);
+    turn(r);
+    put_frame(r, "FRAME");
+    turn(r);
+    ssize_t n = read(r->reader, chunk, sizeof(chunk));
+    assert_true(n > 8);
+    assert_memory_equal(chunk + n - 7, "abFRAME", 7);
+    outbox_put_output(&r->box, 7, 1, "c", 1);
+    uint64_t begin = uv_hrtime();
+    while (read(r->reader, chunk, sizeof(chunk)) < 0)
+        turn(r);
+    assert_true(uv_hrtime() - begin < 5000000000U);
+}
+
 static void test_large_output_is_cut(void **state)
 {
     struct rig *r = *state;
@@ -185,6 +207,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_order_and_growth, setup, teardown),
         cmocka_unit_test_setup_teardown(test_slow_reader, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_little_output_waits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_large_output_is_cut, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reader_gone, setup, teardown),
     };
