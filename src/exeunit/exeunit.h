@@ -13,6 +13,7 @@
  *   outbox.c      what waits for a reader on stdout, bounded
  *   server.c      start: the VM, the requests, and the one way to the end
  *   runs.c        the processes that were asked for, and their events
+ *   counters.c    what a VM has used
  *   offer.c, selftest.c  what the host can serve
  *
  * The life of a work directory. `deploy` makes what a deployment needs and writes the record last, so that there is a whole deployment or none;

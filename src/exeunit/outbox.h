@@ -39,7 +39,7 @@ struct outbox {
 
 /* b->sent, moved and user are set. Takes descriptor fd as it is (a duplicate of stdout, not yet non-blocking); b closes it. */
 void outbox_open(struct outbox *b, uv_loop_t *loop, int fd);
-/* A whole frame. */
+/* A whole frame, or several. */
 void outbox_put(struct outbox *b, const struct gv_buf *frame);
 /* n bytes that process pid has written to stream 1 or 2. */
 void outbox_put_output(struct outbox *b, uint64_t pid, int stream, const void *data, size_t n);

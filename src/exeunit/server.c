@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "exeunit/counters.h"
 #include "exeunit/server.h"
 #include "session/session.h"
 
@@ -28,6 +29,8 @@
 #define LINGER_STOPPED_MS 1000U /* after Shutdown, when it knows all and will end us */
 #define FIRST_REQUEST_MS 1000U  /* for a supervisor to ask, so that it can be told why there is no VM */
 #define DRAIN_MS 2000U          /* for a slow reader */
+
+#define COUNT_EVERY_MS 5000U
 
 static const int signal_numbers[SERVER_SIGNALS] = { SIGINT, SIGTERM, SIGHUP };
 
@@ -103,6 +106,7 @@ static void stop(struct server *s)
         return;
     bool booting = s->state == SERVER_BOOTING;
     s->state = SERVER_STOPPING;
+    uv_timer_stop(&s->count);
     if (s->vm_over)
         leave(s);
     else if (booting)
@@ -285,6 +289,29 @@ static void watch_input(struct server *s)
     s->in_polling = want;
 }
 
+/* ---- usage ----------------------------------------------------------------------------------------------------------------------- */
+
+static void on_count(uv_timer_t *t)
+{
+    struct server *s = t->data;
+    struct counters c;
+    if (s->state != SERVER_SERVING || s->out.first) /* a reader who is behind gets the next ones */
+        return;
+    if (counters_read(&c, vm_qemu_pid(s->vm), &s->deployment, s->workdir) < 0)
+        return;
+    const struct {
+        const char *name;
+        double value;
+    } all[] = {
+        { "golem.usage.cpu_sec", c.cpu_seconds }, { "golem.usage.gib", c.memory_gib },    { "golem.usage.storage_gib", c.storage_gib },
+        { "vm.io.read_bytes", c.read_bytes },     { "vm.io.write_bytes", c.write_bytes },
+    };
+    cleanup_buf struct gv_buf frames = { 0 };
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        proto_put_counter(&frames, all[i].name, all[i].value);
+    outbox_put(&s->out, &frames);
+}
+
 /* ---- the VM ---------------------------------------------------------------------------------------------------------------------- */
 
 void server_serve(struct server *s)
@@ -292,6 +319,7 @@ void server_serve(struct server *s)
     if (s->state != SERVER_BOOTING)
         return;
     s->state = SERVER_SERVING;
+    uv_timer_start(&s->count, on_count, COUNT_EVERY_MS, COUNT_EVERY_MS);
     handle_frames(s);
     if (s->in_ended && s->state == SERVER_SERVING)
         input_ended(s);
@@ -449,7 +477,8 @@ static int take_stdout(struct gv_error *err)
 static void open_handles(struct server *s, int out)
 {
     uv_timer_init(&s->loop, &s->timer);
-    s->timer.data = s;
+    uv_timer_init(&s->loop, &s->count);
+    s->timer.data = s->count.data = s;
     for (size_t i = 0; i < SERVER_SIGNALS; i++) {
         uv_signal_init(&s->loop, &s->signals[i]);
         s->signals[i].data = s;

@@ -48,7 +48,7 @@ struct server {
     bool in_poll_open, in_polling, in_ended;
     struct proto_frames frames;
     struct outbox out;
-    uv_timer_t timer;
+    uv_timer_t timer, count; /* count: of the counters */
     uv_signal_t signals[SERVER_SIGNALS];
     bool lingering, finished;
 

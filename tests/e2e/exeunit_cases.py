@@ -432,6 +432,23 @@ def entrypoint():
         same(r.sh("echo after it").code, 0)
 
 
+def counters():
+    """Usage is told as counters, at a modest rate, and is what was used."""
+    with Started("user") as r:
+        r.sh("dd if=/dev/zero of=/data/file bs=1M count=20 2>/dev/null; sync", timeout=SLOW)
+        end = time.monotonic() + 60
+        while len(r.counters.get("vm.io.write_bytes", [])) < 2:
+            assert time.monotonic() < end, r.counters
+            r.read(1)
+        same(set(r.counters), {"golem.usage.cpu_sec", "golem.usage.gib", "golem.usage.storage_gib", "vm.io.read_bytes", "vm.io.write_bytes"})
+        last = {name: values[-1] for name, values in r.counters.items()}
+        assert 0.1 < last["golem.usage.cpu_sec"] < 600, last
+        assert 0.02 < last["golem.usage.gib"] < 0.6, last
+        assert 0.018 < last["golem.usage.storage_gib"] < 0.022, last
+        assert last["vm.io.write_bytes"] > 20 << 20, last
+        assert r.counters["golem.usage.cpu_sec"] == sorted(r.counters["golem.usage.cpu_sec"])
+
+
 def group():
     """QEMU is in the runtime's process group: the ExeUnit counts CPU seconds by it."""
     with Started() as r:

@@ -203,27 +203,102 @@ assert_runtime_error()
 
 # ---- what an ExeUnit sees ----
 
-@test "a run has the output, code, environment, directory and user that it should" { case_ runs; }
-@test "a program that cannot be started is an error answer, and no event" { case_ failures; }
-@test "all output of a run comes before its end, in sane chunks" { case_ output; }
-@test "any number of processes run at once" { case_ many; }
-@test "KillProcess honours the signal" { case_ kills; }
-@test "RunProcess honours work_dir and the limits of output" { case_ limits; }
-@test "Shutdown is done when it is answered, within three seconds" { case_ shutdown; }
-@test "the end of stdin is shutdown, and no success with work pending" { case_ end_of_stdin; }
-@test "requests sent before the VM is up are answered when it is" { case_ early_requests; }
-@test "garbage on stdin is a clear end" { case_ garbage; }
-@test "SIGTERM ends the runtime in order" { case_ signals; }
-@test "the death of QEMU or its guardian is told to every process" { case_ death; }
-@test "a guest that switches itself off is told" { case_ guest_death; }
-@test "a frozen QEMU does not hold up Shutdown" { case_ frozen; }
-@test "a reader that stops costs no memory and blocks no request" { case_ slow_reader; }
-@test "a reader that goes away ends the runtime" { case_ gone_reader; }
-@test "Shutdown is done in time when nobody reads" { case_ blocked_shutdown; }
-@test "a start that fails tells the supervisor why" { case_ start_fails; }
-@test "one deploy or start at a time has a work directory" { case_ one_at_a_time; }
-@test "start-entrypoint runs the image's ENTRYPOINT apart from all runs" { case_ entrypoint; }
-@test "QEMU stays in the process group of the runtime" { case_ group; }
-@test "host, ram and storage volumes are what they should be, and are kept" { case_ volumes; }
-@test "the root's writes go where / is mounted" { case_ root; }
-@test "the image's user can write in every volume" { case_ user_writes; }
+@test "a run has the output, code, environment, directory and user that it should" {
+	case_ runs
+}
+
+@test "a program that cannot be started is an error answer, and no event" {
+	case_ failures
+}
+
+@test "all output of a run comes before its end, in sane chunks" {
+	case_ output
+}
+
+@test "any number of processes run at once" {
+	case_ many
+}
+
+@test "KillProcess honours the signal" {
+	case_ kills
+}
+
+@test "RunProcess honours work_dir and the limits of output" {
+	case_ limits
+}
+
+@test "Shutdown is done when it is answered, within three seconds" {
+	case_ shutdown
+}
+
+@test "the end of stdin is shutdown, and no success with work pending" {
+	case_ end_of_stdin
+}
+
+@test "requests sent before the VM is up are answered when it is" {
+	case_ early_requests
+}
+
+@test "garbage on stdin is a clear end" {
+	case_ garbage
+}
+
+@test "SIGTERM ends the runtime in order" {
+	case_ signals
+}
+
+@test "the death of QEMU or its guardian is told to every process" {
+	case_ death
+}
+
+@test "a guest that switches itself off is told" {
+	case_ guest_death
+}
+
+@test "a frozen QEMU does not hold up Shutdown" {
+	case_ frozen
+}
+
+@test "a reader that stops costs no memory and blocks no request" {
+	case_ slow_reader
+}
+
+@test "a reader that goes away ends the runtime" {
+	case_ gone_reader
+}
+
+@test "Shutdown is done in time when nobody reads" {
+	case_ blocked_shutdown
+}
+
+@test "a start that fails tells the supervisor why" {
+	case_ start_fails
+}
+
+@test "one deploy or start at a time has a work directory" {
+	case_ one_at_a_time
+}
+
+@test "start-entrypoint runs the image's ENTRYPOINT apart from all runs" {
+	case_ entrypoint
+}
+
+@test "usage is told by counters" {
+	case_ counters
+}
+
+@test "QEMU stays in the process group of the runtime" {
+	case_ group
+}
+
+@test "host, ram and storage volumes are what they should be, and are kept" {
+	case_ volumes
+}
+
+@test "the root's writes go where / is mounted" {
+	case_ root
+}
+
+@test "the image's user can write in every volume" {
+	case_ user_writes
+}
