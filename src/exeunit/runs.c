@@ -18,8 +18,9 @@
 
 #include "exeunit/server.h"
 
-#define CAPTURE_MAX (1U << 20)   /* bytes that at_end may ask for */
-#define CAPTURED_MAX (4U << 20)  /* for all runs together */
+#define CAPTURE_MAX (1U << 20) /* bytes that at_end may ask for */
+#define CAPTURE_SLACK 65536U
+#define CAPTURED_MAX (2U << 20)  /* for all runs together */
 #define ENTRY_LOG_MAX (1U << 20) /* bytes kept of the entrypoint's output */
 #define ENTRY_LOG "entrypoint.log"
 #define CODE_VM_DIED (-1)
@@ -231,9 +232,10 @@ static void on_output(void *user, struct vm_process *p, int stream, const void *
         return;
     }
     if (r->streams[stream].keep == KEEP_TAIL) {
+        /* Not at each turn, because the rest has to be moved. */
         struct gv_buf *b = &r->streams[stream].tail;
         gv_buf_add(b, data, n);
-        if (b->len >= 2 * (size_t)r->streams[stream].limit)
+        if (b->len >= (size_t)r->streams[stream].limit + CAPTURE_SLACK)
             gv_buf_drop(b, b->len - r->streams[stream].limit);
     }
     vm_process_consumed(p, stream, n);

@@ -151,6 +151,8 @@ static void on_moved(void *user)
         stop_because(s, 1, &why);
     }
     server_balance(s);
+    if (s->state == SERVER_LEAVING && s->out.first && !s->finished)
+        uv_timer_start(&s->timer, on_leave, DRAIN_MS, 0); /* slow, but reading */
     linger(s);
 }
 
@@ -262,7 +264,7 @@ static void handle_frames(struct server *s)
 static void on_input(uv_poll_t *poll, int status, int events)
 {
     struct server *s = poll->data;
-    static char chunk[READ_CHUNK]; /* of no meaning between calls */
+    char chunk[READ_CHUNK];
     (void)status, (void)events;
     ssize_t n = read(s->in.fd, chunk, sizeof(chunk));
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -274,13 +276,14 @@ static void on_input(uv_poll_t *poll, int status, int events)
     proto_frames_add(&s->frames, chunk, (size_t)n);
     if (s->state != SERVER_BOOTING)
         handle_frames(s);
-    if (!s->finished)
-        watch_input(s);
+    watch_input(s);
 }
 
 static void watch_input(struct server *s)
 {
-    bool want = s->in_poll_open && !s->in_ended && !s->finished && s->out.held < ANSWERS_MAX && s->starting < STARTING_MAX &&
+    if (s->finished) /* its handle is closed */
+        return;
+    bool want = s->in_poll_open && !s->in_ended && s->out.held < ANSWERS_MAX && s->starting < STARTING_MAX &&
                 (s->state != SERVER_BOOTING || proto_frames_left(&s->frames) < BOOT_INPUT_MAX);
     if (want && !s->in_polling)
         uv_poll_start(&s->in_poll, UV_READABLE, on_input);
@@ -350,10 +353,10 @@ static void on_ready(void *user, struct vm *vm)
 static void never_started(struct server *s)
 {
     s->start_over = true;
-    leave(s);
+    s->state = SERVER_LEAVING;
     handle_frames(s);
-    if (!s->finished)
-        watch_input(s);
+    leave(s);
+    watch_input(s);
 }
 
 static void on_ended(void *user, struct vm *vm, const struct gv_error *why)
