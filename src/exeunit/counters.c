@@ -65,18 +65,25 @@ static double tree_bytes(int parent, const char *name, unsigned *left, int depth
     return sum;
 }
 
-static double storage_bytes(const struct deployment *d, const char *workdir)
+/* *reserved is what the volumes take of the agreed space: disks take all of theirs, written or not. */
+static double storage_bytes(const struct deployment *d, const char *workdir, double *reserved)
 {
     unsigned left = COUNTERS_FILES_MAX;
     double sum = 0;
+    *reserved = 0;
     cleanup_close int dir = open(workdir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     for (size_t i = 0; dir >= 0 && i < d->volume_count; i++) {
         const struct deployment_volume *v = &d->volumes[i];
         struct stat st;
-        if (v->kind == VM_VOLUME_DIRECTORY)
-            sum += tree_bytes(dir, v->name, &left, 0);
-        else if (v->kind == VM_VOLUME_DISK && fstatat(dir, v->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
-            sum += (double)st.st_blocks * 512;
+        if (v->kind == VM_VOLUME_DIRECTORY) {
+            double tree = tree_bytes(dir, v->name, &left, 0);
+            sum += tree;
+            *reserved += tree;
+        } else if (v->kind == VM_VOLUME_DISK) {
+            *reserved += (double)v->size;
+            if (fstatat(dir, v->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+                sum += (double)st.st_blocks * 512;
+        }
     }
     return sum;
 }
@@ -94,6 +101,8 @@ int counters_read(struct counters *c, pid_t qemu, const struct deployment *d, co
         c->read_bytes = labelled(&b, "rchar:");
         c->write_bytes = labelled(&b, "wchar:");
     }
-    c->storage_gib = storage_bytes(d, workdir) / GIB;
+    double reserved;
+    c->storage_gib = storage_bytes(d, workdir, &reserved) / GIB;
+    c->over_bytes = reserved > (double)d->storage ? reserved - (double)d->storage : 0;
     return 0;
 }

@@ -11,6 +11,7 @@ struct counters {
     double cpu_seconds;             /* of QEMU, which is all that the guest has computed and all that it has cost */
     double memory_gib;              /* resident */
     double storage_gib;             /* what the volumes on the host's disk take there */
+    double over_bytes;              /* more than --storage-gib allows: disks count with their full size here. 0 while all is well */
     double read_bytes, write_bytes; /* by QEMU: disk images, volumes and the agent's channel */
 };
 

@@ -168,7 +168,7 @@ static void end(struct run *r, int code, const char *text)
     } else {
         put_tail(s, r, 1);
         put_tail(s, r, 2);
-        put_status(s, r->pid, false, code, text);
+        put_status(s, r->pid, false, code, text ? text : s->last_words);
         s->running--;
     }
     run_free(r);

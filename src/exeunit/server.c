@@ -30,7 +30,8 @@
 #define FIRST_REQUEST_MS 1000U  /* for a supervisor to ask, so that it can be told why there is no VM */
 #define DRAIN_MS 2000U          /* for a slow reader */
 
-#define COUNT_EVERY_MS 5000U
+#define CHECK_EVERY_MS 2000U /* of what the volumes hold */
+#define COUNT_EVERY 3U       /* of these checks, counters are told */
 
 static const int signal_numbers[SERVER_SIGNALS] = { SIGINT, SIGTERM, SIGHUP };
 
@@ -294,25 +295,41 @@ static void watch_input(struct server *s)
 
 /* ---- usage ----------------------------------------------------------------------------------------------------------------------- */
 
-static void on_count(uv_timer_t *t)
+static void tell_counters(struct server *s, const struct counters *c)
 {
-    struct server *s = t->data;
-    struct counters c;
-    if (s->state != SERVER_SERVING || s->out.first) /* a reader who is behind gets the next ones */
-        return;
-    if (counters_read(&c, vm_qemu_pid(s->vm), &s->deployment, s->workdir) < 0)
-        return;
     const struct {
         const char *name;
         double value;
     } all[] = {
-        { "golem.usage.cpu_sec", c.cpu_seconds }, { "golem.usage.gib", c.memory_gib },    { "golem.usage.storage_gib", c.storage_gib },
-        { "vm.io.read_bytes", c.read_bytes },     { "vm.io.write_bytes", c.write_bytes },
+        { "golem.usage.cpu_sec", c->cpu_seconds }, { "golem.usage.gib", c->memory_gib },    { "golem.usage.storage_gib", c->storage_gib },
+        { "vm.io.read_bytes", c->read_bytes },     { "vm.io.write_bytes", c->write_bytes },
     };
     cleanup_buf struct gv_buf frames = { 0 };
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         proto_put_counter(&frames, all[i].name, all[i].value);
     outbox_put(&s->out, &frames);
+}
+
+/* A directory of the host has no size of its own: who fills it beyond what was agreed is stopped, as an ExeUnit stops who uses too much. */
+static void stop_over_limit(struct server *s, const struct counters *c)
+{
+    struct gv_error why = GV_ERROR_INIT;
+    gv_error_set(&why, GV_E_LIMIT, 0, "the volumes hold %.0f MiB more than the %.3f GiB of --storage-gib", c->over_bytes / (1 << 20),
+                 (double)s->deployment.storage / (1 << 30));
+    s->last_words = gv_asprintf(EXEUNIT_NAME ": %s\n", why.msg);
+    stop_because(s, 1, &why);
+}
+
+static void on_count(uv_timer_t *t)
+{
+    struct server *s = t->data;
+    struct counters c;
+    if (s->state != SERVER_SERVING || counters_read(&c, vm_qemu_pid(s->vm), &s->deployment, s->workdir) < 0)
+        return;
+    if (c.over_bytes > 0)
+        stop_over_limit(s, &c);
+    else if (++s->ticks % COUNT_EVERY == 0 && !s->out.first) /* a reader who is behind gets the next ones */
+        tell_counters(s, &c);
 }
 
 /* ---- the VM ---------------------------------------------------------------------------------------------------------------------- */
@@ -322,7 +339,7 @@ void server_serve(struct server *s)
     if (s->state != SERVER_BOOTING)
         return;
     s->state = SERVER_SERVING;
-    uv_timer_start(&s->count, on_count, COUNT_EVERY_MS, COUNT_EVERY_MS);
+    uv_timer_start(&s->count, on_count, CHECK_EVERY_MS, CHECK_EVERY_MS);
     handle_frames(s);
     if (s->in_ended && s->state == SERVER_SERVING)
         input_ended(s);
@@ -548,6 +565,7 @@ int exeunit_start(const struct exeunit_options *o, const struct gv_log *log, str
     gv_strv_clear(&s->env);
     gv_strv_clear(&s->entrypoint);
     free(s->shutdown_ids);
+    free(s->last_words);
     free(s->workdir);
     if (s->lock >= 0)
         close(s->lock);

@@ -55,6 +55,9 @@ struct server {
     uint64_t *shutdown_ids; /* requests to be answered when the VM is gone */
     size_t shutdown_count;
 
+    unsigned ticks;   /* of count */
+    char *last_words; /* why we end the VM, when its processes are to be told; else NULL */
+
     struct run *runs[RUN_BUCKETS]; /* started and not ended, by pid */
     uint64_t last_pid;
     size_t starting, running; /* the entrypoint not counted */

@@ -486,6 +486,17 @@ def volumes():
         same(r.sh("cat /golem/disk/file; echo more >/golem/disk/more").out(), b"text\n")
 
 
+def quota():
+    """Volumes that hold more than --storage-gib end the VM, and the processes are told why."""
+    with Started("user", options=["--storage-gib", "0.1", "--volume-override", '{"/s":{"storage":{"size":"50 MiB"}}}']) as r:
+        p = r.sh("dd if=/dev/zero of=/data/file bs=1M count=40; sync; sleep 3; rm /data/file")
+        same(p.code, 0)
+        p = r.start("/bin/sh", "-c", "dd if=/dev/zero of=/data/file bs=1M count=90; sleep 1000")
+        same(r.status(60), 1)
+        assert p.code != 0 and b"--storage-gib" in p.err(), (p.code, p.err())
+        assert "--storage-gib" in r.stderr(), r.stderr()
+
+
 def root():
     """`/` as a volume takes the root's writes: in memory with a size, or on a disk that is kept."""
     deployed = deploy("base", "--volume-override", '{"/":{"ram":{"size":"33.6 MB"}}}')

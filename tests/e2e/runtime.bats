@@ -299,6 +299,10 @@ assert_runtime_error()
 	case_ root
 }
 
+@test "volumes that hold more than --storage-gib end the VM" {
+	case_ quota
+}
+
 @test "the image's user can write in every volume" {
 	case_ user_writes
 }
