@@ -263,6 +263,33 @@ static void test_volume_open(void **state)
     assert_int_equal(err.code, GV_E_NOT_FOUND);
     assert_int_equal(vm_volume_open(&s, &(struct vm_volume){ .host_path = file, .guest_path = "/v" }, &err), -1);
     assert_int_equal(err.sys, ENOTDIR);
+
+    assert_int_equal(vm_volume_open(&s, &(struct vm_volume){ .kind = VM_VOLUME_RAM, .guest_path = "/v", .size = 4096 }, &err), 0);
+    assert_int_equal(s.fd, -1);
+    assert_int_equal(s.kind, VM_VOLUME_RAM);
+    gv_remove_tree(dir, NULL);
+}
+
+/* A disk is one VM's alone, for as long as anybody has it open. */
+static void test_disk_lock(void **state)
+{
+    (void)state;
+    cleanup_free char *dir = test_directory(), *file = gv_asprintf("%s/disk", dir), *link = gv_asprintf("%s/link", dir);
+    const struct vm_volume disk = { .kind = VM_VOLUME_DISK, .host_path = file, .guest_path = "/v" };
+    struct vm_share s = { .fd = -1 }, other = { .fd = -1 };
+    struct gv_error err = GV_ERROR_INIT;
+    test_write(file, "x", 0600);
+    assert_int_equal(symlink("disk", link), 0);
+    assert_int_equal(vm_volume_open(&s, &disk, &err), 0);
+    int inherited = dup(s.fd); /* as QEMU has it */
+    close(s.fd);
+    assert_int_equal(vm_volume_open(&other, &disk, &err), -1);
+    assert_int_equal(err.code, GV_E_BUSY);
+    close(inherited);
+    assert_int_equal(vm_volume_open(&other, &disk, &err), 0);
+    close(other.fd);
+    assert_int_equal(vm_volume_open_disk(link, &err), -1);
+    assert_int_equal(vm_volume_open_disk(dir, &err), -1);
     gv_remove_tree(dir, NULL);
 }
 
@@ -271,7 +298,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden),       cmocka_unit_test(test_disks_and_devices), cmocka_unit_test(test_mmio_and_verbose),
         cmocka_unit_test(test_many_devices), cmocka_unit_test(test_platforms),         cmocka_unit_test(test_clock),
-        cmocka_unit_test(test_volume_order), cmocka_unit_test(test_volume_open),
+        cmocka_unit_test(test_volume_order), cmocka_unit_test(test_volume_open),       cmocka_unit_test(test_disk_lock),
     };
     return cmocka_run_group_tests_name("vm_args", tests, NULL, NULL);
 }
