@@ -34,7 +34,7 @@ struct cli_command {
     int (*run)(const struct cli_command *self, int argc, char **argv);
 };
 
-extern const struct cli_command cmd_build, cmd_inspect, cmd_run, cmd_shell, cmd_doctor;
+extern const struct cli_command cmd_build, cmd_inspect, cmd_run, cmd_shell, cmd_doctor, cmd_dbg;
 
 /*
  * Parses argv[1..] by the command's table. Calls take(user, name, value) for each option; it returns 0 or -1 with err set. Returns the index of the

@@ -4,7 +4,7 @@
 
 #include "cli/cli.h"
 
-static const struct cli_command *const commands[] = { &cmd_build, &cmd_inspect, &cmd_run, &cmd_shell, &cmd_doctor };
+static const struct cli_command *const commands[] = { &cmd_build, &cmd_inspect, &cmd_run, &cmd_shell, &cmd_doctor, &cmd_dbg };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
 static void usage(FILE *f)

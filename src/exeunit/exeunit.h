@@ -15,6 +15,7 @@
  *   runs.c        the processes that were asked for, and their events
  *   counters.c    what a VM has used
  *   offer.c, selftest.c  what the host can serve
+ *   client.c, dbg.c      the other side: a supervisor for people and scripts (`gvmkit dbg`)
  *
  * The life of a work directory. `deploy` makes what a deployment needs and writes the record last, so that there is a whole deployment or none;
  * `start` reads the record and nothing else. Both hold a lock on the directory, so that there is one of them at a time. A lock dies with its
@@ -92,5 +93,26 @@ int exeunit_accel_hint(enum vm_accel wanted, enum vm_accel accel, struct gv_erro
 /* "1073.7 MB", "512 MiB", "10g", "4096": bytes. Units are powers of 1000, those with an `i` powers of 1024. *slack is how far the true size may be below
  * it, because the writer has rounded: half a unit of the last digit after the point; may be NULL. */
 int exeunit_size(const char *text, uint64_t *bytes, uint64_t *slack, struct gv_error *err);
+
+/* ---- the debug client ------------------------------------------------------------------------------------------------------------ */
+
+struct exeunit_dbg_options {
+    const char *runtime, *workdir; /* absolute paths */
+    const char *task_package;      /* NULL = none */
+    const char *protocol;          /* the version that Hello says */
+    const char *shell;             /* each line is given to /bin/SHELL -c */
+    bool exec_mode;                /* or is split into words, the first being the program */
+    bool no_deploy;
+    struct gv_strv runtime_options, deploy_args, start_args;
+    const char *transcript; /* a file for a JSON object a line; NULL = none */
+    const struct gv_log *log;
+};
+
+/* Deploys, starts, runs each line of stdin, shuts down. *status is that of the last command as a shell would have it; 1 instead of 0 when the runtime has
+ * broken the protocol; 125 when this fails itself (then -1). */
+int exeunit_dbg(const struct exeunit_dbg_options *o, int *status, struct gv_error *err);
+
+/* Splits a line into words as a shell does: quotes and backslashes, and nothing else. */
+int exeunit_words(const char *line, struct gv_strv *words, struct gv_error *err);
 
 #endif
