@@ -121,7 +121,7 @@ END
 		assert_contains "$stderr" "$1"
 	}
 	run='say(field(2, id) + field(10, field(1, id)));'
-	check "nobody has asked" "status(99, 1); $run status(id, 1); status(id, 0); status(98, 1, out='x')"
+	check "nobody has asked" "$run status(id, 1); status(id + 50, 1, out='x'); status(id, 0)"
 	check "after its end" "$run status(id, 1); status(id, 0); status(id, 1, out='late')"
 	check "not \`running\` alone" "$run status(id, 1, out='early'); status(id, 0)"
 	check "does not wait" "$run status(id, 1); say(field(2, 77) + field(11, b'')); status(id, 0)"
