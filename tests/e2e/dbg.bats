@@ -68,7 +68,7 @@ END
 }
 
 @test "exec mode splits lines into words, and says what cannot be run" {
-	run --separate-stderr dbg --exec-mode exec < <(printf '/bin/echo "a  b" c\\ d\nnothing-here\n')
+	run -127 --separate-stderr dbg --exec-mode exec < <(printf '/bin/echo "a  b" c\\ d\nnothing-here\n')
 	assert_equal "$status" 127
 	assert_equal "$output" "a  b c d"
 	assert_contains "$stderr" nothing-here
