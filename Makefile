@@ -44,7 +44,7 @@ compile: $(BUILD)/build.ninja
 
 # Only what is installed.
 program: $(BUILD)/build.ninja
-	@ninja -C $(BUILD) src/cli/gvmkit guest/initramfs.cpio
+	@ninja -C $(BUILD) src/cli/gvmkit src/exeunit/ya-runtime-vm src/exeunit/self-test.gvmi guest/initramfs.cpio
 
 kernel:
 	@guest/kernel/build.sh >/dev/null

@@ -10,6 +10,9 @@
 #   bin/gvmkit
 #   bin/gvmkit-build                       a link to gvmkit: another name, another command line
 #   lib/gvmkit/vmlinux, initramfs.cpio     the guest; gvmkit finds it from where its own executable is
+#   lib/gvmkit/self-test.gvmi              the image of `ya-runtime-vm test`
+#   lib/yagna/plugins/ya-runtime-vm.json   the runtime for a provider's ExeUnit: what says that it is there,
+#   lib/yagna/plugins/ya-runtime-vm/       and the program
 #   share/man/man1/*.1
 #   share/bash-completion/completions/gvmkit
 #   share/doc/gvmkit/copyright
@@ -40,6 +43,8 @@ if [ "${1-}" = --uninstall ]; then
 	root=$2$3
 	rm -f "$root/bin/gvmkit" "$root/bin/gvmkit-build" "$root/share/bash-completion/completions/gvmkit"
 	rm -rf "$root/lib/gvmkit" "$root/share/doc/gvmkit"
+	rm -f "$root/lib/yagna/plugins/ya-runtime-vm.json" "$root/lib/yagna/plugins/ya-runtime-vm/ya-runtime-vm"
+	rmdir -p --ignore-fail-on-non-empty "$root/lib/yagna/plugins/ya-runtime-vm" 2>/dev/null || true
 	for page in "$src"/man/*.1; do
 		rm -f "$root/share/man/man1/${page##*/}"
 	done
@@ -54,8 +59,11 @@ kernel=$("$src/guest/kernel/build.sh" --print-path)
 
 put 755 "$build/src/cli/gvmkit" "$root/bin/gvmkit"
 ln -sfn gvmkit "$root/bin/gvmkit-build"
+put 755 "$build/src/exeunit/ya-runtime-vm" "$root/lib/yagna/plugins/ya-runtime-vm/ya-runtime-vm"
+put 644 "$src/src/exeunit/ya-runtime-vm.json" "$root/lib/yagna/plugins/ya-runtime-vm.json"
 put 644 "$kernel/vmlinux" "$root/lib/gvmkit/vmlinux"
 put 644 "$build/guest/initramfs.cpio" "$root/lib/gvmkit/initramfs.cpio"
+put 644 "$build/src/exeunit/self-test.gvmi" "$root/lib/gvmkit/self-test.gvmi"
 for page in "$src"/man/*.1; do
 	put 644 "$page" "$root/share/man/man1/${page##*/}"
 done

@@ -30,13 +30,14 @@ trap 'rm -rf "$work"' EXIT
 root=$work/root
 
 "$src/scripts/install.sh" "$build" "$root" /usr
-strip --strip-unneeded "$root/usr/bin/gvmkit"
+runtime=usr/lib/yagna/plugins/ya-runtime-vm/ya-runtime-vm
+strip --strip-unneeded "$root/usr/bin/gvmkit" "$root/$runtime"
 gzip -9n "$root"/usr/share/man/man1/*.1
 
 # dpkg-shlibdeps wants to see a source package around it.
 mkdir -p "$work/debian" "$root/DEBIAN"
 printf 'Source: gvmkit\n\nPackage: gvmkit\nArchitecture: %s\n' "$arch" >"$work/debian/control"
-depends=$(cd "$work" && dpkg-shlibdeps -O root/usr/bin/gvmkit | sed -n 's/^shlibs:Depends=//p')
+depends=$(cd "$work" && dpkg-shlibdeps -O root/usr/bin/gvmkit "root/$runtime" | sed -n 's/^shlibs:Depends=//p')
 [ -n "$depends" ] || die 'dpkg-shlibdeps found no library'
 # Loaded when first needed (src/http/curl.c), so dpkg-shlibdeps does not see it.
 depends+=', libcurl4'
@@ -47,7 +48,7 @@ Version: $version
 Architecture: $arch
 Maintainer: the authors of gvmkit <gvmkit@localhost>
 Installed-Size: $(du -k -s --apparent-size "$root/usr" | cut -f 1)
-Depends: $depends, qemu-system-x86 (>= 1:7.2)
+Depends: $depends, qemu-system-x86 (>= 1:7.2), e2fsprogs
 Recommends: ca-certificates, squashfuse
 Section: admin
 Priority: optional
@@ -56,7 +57,8 @@ Description: container images as small files, run in microVMs
  microVM under QEMU, with complete output, real exit codes and host-backed
  volumes. Neither Docker nor root is needed.
  .
- The package holds the program, the guest kernel and the guest agent.
+ The package holds the program, the runtime for a Golem provider, the guest
+ kernel and the guest agent.
 CONTROL
 (cd "$root" && find usr -type f -print0 | sort -z | xargs -0 md5sum) >"$root/DEBIAN/md5sums"
 find "$root" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +

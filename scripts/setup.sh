@@ -28,7 +28,7 @@ linux-source-6.1 bc bison flex libelf-dev cpio xz-utils kmod
 binutils dpkg-dev python3
 )
 demo=(
-qemu-system-x86 ca-certificates
+qemu-system-x86 e2fsprogs ca-certificates
 )
 check=(
 bats clang clang-format-14 jq libclang-rt-14-dev llvm-14 mandoc shellcheck

@@ -38,6 +38,7 @@
 #define AGENT_VERSION "unknown"
 #endif
 
+#define PAYLOAD_END SIGUSR1                      /* asks PID 1 of the payload to end when nobody is left */
 #define AGENT_PROCESSES_MAX 4096U                /* known processes, and pipes kept open for their background children */
 #define AGENT_JOBS_MAX 64U                       /* requests being worked on in children */
 #define AGENT_BUCKETS 256U                       /* of the two hash tables of processes */

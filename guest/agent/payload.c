@@ -151,8 +151,9 @@ __attribute__((noreturn)) static void payload_reap(void)
             _exit(0);
         if (sigwaitinfo(&set, &info) < 0)
             continue;
-        /* Only the agent, which has no pid in here, may tell it to end, once the last process of RUN is gone. */
-        if (info.si_signo == SIGTERM && info.si_code == SI_USER && info.si_pid == 0)
+        /* Only the agent, which has no pid in here, may tell it to end, once the last process of RUN is gone. Not by the signal that it sends to
+         * everybody: processes of RUN are not children of this one, which would leave at once and take them with it. */
+        if (info.si_signo == PAYLOAD_END && info.si_code == SI_USER && info.si_pid == 0)
             ending = true;
     }
 }

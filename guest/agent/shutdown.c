@@ -89,7 +89,7 @@ void shutdown_turn(struct agent *a)
         return;
     if (s->phase == SHUTDOWN_TERM && !s->asked && a->payload.init > 0 && process_dead(a)) {
         s->asked = true;
-        kill(a->payload.init, SIGTERM);
+        kill(a->payload.init, PAYLOAD_END);
     }
     while (!a->over && (shutdown_reached(a) || clock_ms() >= s->deadline)) {
         if (s->phase == SHUTDOWN_FLUSH)

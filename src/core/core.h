@@ -6,6 +6,7 @@
  *   mem.h      memory, arenas, buffers     hash.h   SHA3-224, SHA-256, CRC-32, hex
  *   fs.h       files that appear whole     log.h    notes and progress, handed to whoever may print
  *   lru.h      caches and their locks      workdir.h  directories that end with their owner
+ *   stdio.h    our standard descriptors, for an event loop
  */
 #ifndef GV_CORE_H
 #define GV_CORE_H
@@ -17,6 +18,7 @@
 #include "core/log.h"
 #include "core/lru.h"
 #include "core/mem.h"
+#include "core/stdio.h"
 #include "core/workdir.h"
 
 #endif

@@ -399,3 +399,29 @@ char *gv_runtime_dir(struct gv_error *err)
     }
     return dir;
 }
+
+char *gv_path_normal(const char *path)
+{
+    if (path[0] != '/')
+        return NULL;
+    char *out = gv_alloc(strlen(path) + 2);
+    size_t n = 0;
+    for (const char *p = path; *p;) {
+        p += strspn(p, "/");
+        size_t len = strcspn(p, "/");
+        if (len == 2 && !memcmp(p, "..", 2)) {
+            free(out);
+            return NULL;
+        }
+        if (len > 0 && !(len == 1 && p[0] == '.')) {
+            out[n++] = '/';
+            memcpy(out + n, p, len);
+            n += len;
+        }
+        p += len;
+    }
+    if (n == 0)
+        out[n++] = '/';
+    out[n] = '\0';
+    return out;
+}

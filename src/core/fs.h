@@ -45,6 +45,10 @@ int gv_mkdir_p(const char *path, mode_t mode, struct gv_error *err);
  * that are not writable for their owner are made so first. */
 int gv_remove_tree(const char *path, struct gv_error *err);
 
+/* "/a//b/./c/" as "/a/b/c", so that two spellings of a guest's path are the same volume. NULL when it is not an absolute path or holds "..". The
+ * result is the caller's to free. Nothing is looked up. */
+char *gv_path_normal(const char *path);
+
 /* $XDG_CACHE_HOME/gvmkit (default ~/.cache/gvmkit), made if missing with mode 0700; result is the caller's to free. NULL on failure. */
 char *gv_cache_dir(struct gv_error *err);
 /* $XDG_RUNTIME_DIR, or a directory of mode 0700 owned by us below /tmp; for the same purpose: state that ends with the session. */

@@ -35,7 +35,7 @@ struct session {
     struct gv_workdir *work; /* with a directory for each volume; NULL if there are none */
 
     struct stdio_sink sinks[2];
-    struct stdio_fd in;
+    struct gv_stdio in;
     uv_poll_t in_poll;
     bool in_polling, in_poll_open, in_done;
     unsigned char *in_buf;
@@ -379,40 +379,13 @@ static int compare_volumes(const void *a, const void *b)
     return strcmp(((const struct vm_volume *)a)->guest_path, ((const struct vm_volume *)b)->guest_path);
 }
 
-/* "/a//b/./c/" as "/a/b/c": so that a -v on a VOLUME replaces it, however either is written. NULL when it is not an absolute path or holds "..". */
-static char *normal_path(const char *path)
-{
-    if (path[0] != '/')
-        return NULL;
-    char *out = gv_alloc(strlen(path) + 2);
-    size_t n = 0;
-    for (const char *p = path; *p;) {
-        p += strspn(p, "/");
-        size_t len = strcspn(p, "/");
-        if (len == 2 && !memcmp(p, "..", 2)) {
-            free(out);
-            return NULL;
-        }
-        if (len > 0 && !(len == 1 && p[0] == '.')) {
-            out[n++] = '/';
-            memcpy(out + n, p, len);
-            n += len;
-        }
-        p += len;
-    }
-    if (n == 0)
-        out[n++] = '/';
-    out[n] = '\0';
-    return out;
-}
-
 /* Fills list (room for bind_count + volumes.count) in the order of mounting: parents before children. hosts keeps the strings. */
 static int plan_volumes(struct session *s, struct vm_volume *list, size_t *count, struct gv_strv *hosts, struct gv_error *err)
 {
     const struct session_options *o = s->o;
     size_t n = 0;
     for (size_t i = 0; i < o->bind_count; i++) {
-        char *guest = normal_path(o->binds[i].guest);
+        char *guest = gv_path_normal(o->binds[i].guest);
         if (!guest || !strcmp(guest, "/")) {
             free(guest);
             return gv_error_set(err, GV_E_USAGE, 0, "`%s` cannot be the place of a volume; give an absolute path below /",
@@ -426,7 +399,7 @@ static int plan_volumes(struct session *s, struct vm_volume *list, size_t *count
                                         .give_to_user = !o->binds[i].readonly };
     }
     for (size_t i = 0; i < o->config->volumes.count; i++) {
-        char *guest = normal_path(o->config->volumes.items[i]);
+        char *guest = gv_path_normal(o->config->volumes.items[i]);
         if (!guest || !strcmp(guest, "/")) {
             gv_warn(o->log, "the image's VOLUME `%s` is not a path below / and is left out", o->config->volumes.items[i]);
             free(guest);
@@ -474,7 +447,7 @@ static void handle_init(struct session *s)
     if (!s->o->interactive)
         return;
     s->in_buf = gv_alloc(INPUT_CHUNK);
-    stdio_fd_open(&s->in, STDIN_FILENO, O_RDONLY);
+    gv_stdio_open(&s->in, STDIN_FILENO, O_RDONLY);
     if (s->in.fd >= 0 && s->in.pollable && uv_poll_init(&s->loop, &s->in_poll, s->in.fd) == 0) {
         s->in_poll.data = s;
         s->in_poll_open = true;
@@ -515,7 +488,7 @@ static int run_loop(struct session *s, struct gv_error *err)
     }
     uv_run(&s->loop, UV_RUN_DEFAULT);
     terminal_restore(s);
-    stdio_fd_close(&s->in);
+    gv_stdio_close(&s->in);
     if (s->vm)
         vm_free(s->vm);
     uv_run(&s->loop, UV_RUN_DEFAULT); /* what vm_free still had to close */

@@ -3,54 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-static bool is_pollable(int fd)
-{
-    cleanup_close int ep = epoll_create1(EPOLL_CLOEXEC);
-    struct epoll_event ev = { .events = EPOLLIN };
-    return ep >= 0 && epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) == 0;
-}
-
-void stdio_fd_open(struct stdio_fd *s, int std, int flags)
-{
-    *s = (struct stdio_fd){ .fd = -1 };
-    int now = fcntl(std, F_GETFL);
-    if (now < 0)
-        return;
-    s->pollable = is_pollable(std);
-    if (!s->pollable || (now & O_NONBLOCK)) {
-        s->fd = std;
-        return;
-    }
-    struct stat st;
-    if (fstat(std, &st) == 0 && !S_ISSOCK(st.st_mode)) {
-        char path[32];
-        snprintf(path, sizeof(path), "/proc/self/fd/%d", std);
-        s->fd = open(path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-        s->own = s->fd >= 0;
-    }
-    if (s->fd < 0) {
-        s->fd = std;
-        s->restore = fcntl(std, F_SETFL, now | O_NONBLOCK) == 0;
-    }
-}
-
-void stdio_fd_close(struct stdio_fd *s)
-{
-    if (s->restore) {
-        int now = fcntl(s->fd, F_GETFL);
-        if (now >= 0)
-            (void)fcntl(s->fd, F_SETFL, now & ~O_NONBLOCK);
-    }
-    if (s->own)
-        close(s->fd);
-    *s = (struct stdio_fd){ .fd = -1 };
-}
 
 static void sink_fail(struct stdio_sink *s, int error)
 {
@@ -106,7 +60,7 @@ static void sink_poll(struct stdio_sink *s)
 
 void stdio_sink_open(struct stdio_sink *s, uv_loop_t *loop, int std)
 {
-    stdio_fd_open(&s->out, std, O_WRONLY);
+    gv_stdio_open(&s->out, std, O_WRONLY);
     if (s->out.fd >= 0 && s->out.pollable && uv_poll_init(loop, &s->poll, s->out.fd) == 0) {
         s->poll.data = s;
         s->poll_open = true;
@@ -138,5 +92,5 @@ void stdio_sink_close(struct stdio_sink *s)
         s->poll_open = s->polling = false;
     }
     gv_buf_clear(&s->waiting);
-    stdio_fd_close(&s->out);
+    gv_stdio_close(&s->out);
 }

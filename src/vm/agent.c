@@ -75,7 +75,7 @@ static void watch(struct vm_agent *a)
 {
     if (a->closed || (a->broken && a->polled == 0))
         return;
-    int events = a->broken ? 0 : UV_READABLE | (vm_agent_queued(a) ? UV_WRITABLE : 0);
+    int events = a->broken ? 0 : (a->held ? 0 : UV_READABLE) | (vm_agent_queued(a) ? UV_WRITABLE : 0);
     if (events == a->polled)
         return;
     a->polled = events;
@@ -313,9 +313,15 @@ static void on_poll(uv_poll_t *handle, int status, int events)
         flush(a);
         offer_stdin(a);
     }
-    for (int i = 0; i < READS_PER_TURN && !a->broken && !a->closed; i++)
+    for (int i = 0; i < READS_PER_TURN && !a->broken && !a->closed && !a->held; i++)
         if (read_once(a) <= 0)
             break;
+    watch(a);
+}
+
+void vm_agent_hold(struct vm_agent *a, bool hold)
+{
+    a->held = hold;
     watch(a);
 }
 

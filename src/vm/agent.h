@@ -51,6 +51,7 @@ struct vm_agent {
     int fd;
     int polled; /* events asked for last */
     bool greeted, broken, closed;
+    bool held; /* nothing is read (vm_agent_hold) */
     struct vm_agent_events events;
     void *user;
     const struct gv_log *log;
@@ -90,6 +91,8 @@ int vm_agent_open(struct vm_agent **out, uv_loop_t *loop, int fd, const struct v
 void vm_agent_close(struct vm_agent *a, void (*closed)(void *user));
 /* Reads all that is there already, as the poll would: for the last bytes of a QEMU that has ended. */
 void vm_agent_drain(struct vm_agent *a);
+/* Stops reading, or goes on. What lies in our buffer already is still handled. */
+void vm_agent_hold(struct vm_agent *a, bool hold);
 /* Every process gets failed(why), every request an answer of failure. */
 void vm_agent_fail_all(struct vm_agent *a, const struct gv_error *why);
 

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "wire/wire.h"
 
@@ -169,23 +170,49 @@ static void add_images(struct builder *b)
     }
 }
 
+/* A disk that the guest writes. Our lock on the file (launch.c) is one that QEMU's descriptor shares; its own would only be in the way. */
+static void add_disk(struct builder *b, const char *serial, int fd, size_t set, bool readonly)
+{
+    add(b, "-add-fd", "fd=%d,set=%zu", fd, set);
+    add(b, "-blockdev", "driver=raw,node-name=%s,read-only=%s,discard=unmap,file.driver=file,file.filename=/dev/fdset/%zu,file.locking=off",
+        serial, readonly ? "on" : "off", set);
+    add_device(b, "blk", "drive=%s,serial=%s", serial, serial);
+}
+
 static void add_shares(struct builder *b)
 {
     const struct vm_args *a = b->a;
+    if (a->has_root_disk)
+        add_disk(b, VM_ROOT_SERIAL, a->root_disk_fd, a->image_count + a->share_count + 1, false);
     for (size_t i = 0; i < a->share_count; i++) {
         const struct vm_share *s = &a->shares[i];
         char tag[VM_NAME_MAX];
         vm_volume_tag(tag, i);
+        if (s->kind == VM_VOLUME_DISK)
+            add_disk(b, tag, s->fd, a->image_count + i + 1, s->readonly);
+        if (s->kind != VM_VOLUME_DIRECTORY)
+            continue;
         add(b, "-fsdev", "local,id=%s,path=/proc/self/fd/%d,security_model=%s,multidevs=remap%s", tag, s->fd,
             s->mapped_file ? "mapped-file" : "mapped-xattr", s->readonly ? ",readonly=on" : "");
         add_device(b, "9p", "fsdev=%s,mount_tag=%s", tag, tag);
     }
 }
 
+/* An address as `lspci` writes it: hexadecimal digits, colons and dots, so that nothing else gets into QEMU's option. */
+static bool is_pci_address(const char *s)
+{
+    size_t n = strlen(s);
+    return n >= 4 && n <= 12 && strspn(s, "0123456789abcdefABCDEF:.") == n;
+}
+
 int vm_args_build(struct gv_strv *argv, const struct vm_args *a, struct gv_error *err)
 {
     struct builder b = { .argv = argv, .a = a };
-    size_t devices = 3 + a->image_count + a->share_count;
+    size_t devices = 3 + a->image_count + a->share_count + a->has_root_disk + a->pci_count;
+    for (size_t i = 0; i < a->pci_count; i++)
+        if (!is_pci_address(a->pci_devices[i]))
+            return gv_error_set(err, GV_E_USAGE, 0, "`%s` is not the address of a PCI device; write it as lspci does: 0000:01:00.0",
+                                a->pci_devices[i]);
     if (devices > a->platform->devices_max)
         return gv_error_set(err, GV_E_LIMIT, 0, "%zu images and %zu volumes are more than one VM can have; %u are possible", a->image_count,
                             a->share_count, a->platform->devices_max - 3);
@@ -197,5 +224,7 @@ int vm_args_build(struct gv_strv *argv, const struct vm_args *a, struct gv_error
     add(&b, "-object", "rng-builtin,id=rng");
     add_device(&b, "rng", "rng=rng");
     add_device(&b, "balloon", "free-page-reporting=on");
+    for (size_t i = 0; i < a->pci_count; i++)
+        add(&b, "-device", "vfio-pci,host=%s", a->pci_devices[i]);
     return 0;
 }

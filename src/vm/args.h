@@ -33,9 +33,10 @@ struct vm_platform {
 /* tsc_khz: the host's counter's frequency as far as it is known, else 0. */
 const struct vm_platform *vm_platform_for(enum vm_accel accel, uint32_t tsc_khz);
 
-/* A directory on its way into the guest. */
+/* What becomes a volume, on its way into the guest. */
 struct vm_share {
-    int fd; /* the open directory */
+    enum vm_volume_kind kind;
+    int fd; /* the open directory or file; -1 for RAM, which QEMU has nothing to do with */
     bool readonly;
     bool mapped_file; /* its file system has no user xattrs: 9p keeps guest modes and owners in files beside */
 };
@@ -51,14 +52,19 @@ struct vm_args {
     size_t image_count;
     const struct vm_share *shares;
     size_t share_count;
+    bool has_root_disk;
+    int root_disk_fd;
+    const char *const *pci_devices;
+    size_t pci_count;
     bool verbose; /* the kernel talks on the console */
 };
 
 /* Fills *argv with QEMU's arguments, argv[0] being the program. -1 (GV_E_LIMIT) when there are more devices than the machine takes. */
 int vm_args_build(struct gv_strv *argv, const struct vm_args *a, struct gv_error *err);
 
-/* The serial of the i-th image's disk ("image-0"), and the tag of the i-th volume ("volume-0"), as both QEMU and the agent get them. */
+/* The serial of the i-th image's disk ("image-0"), and the tag or serial of the i-th volume ("volume-0"), as both QEMU and the agent get them. */
 #define VM_NAME_MAX 16
+#define VM_ROOT_SERIAL "root"
 void vm_image_serial(char out[VM_NAME_MAX], size_t i);
 void vm_volume_tag(char out[VM_NAME_MAX], size_t i);
 

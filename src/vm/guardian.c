@@ -133,7 +133,8 @@ static _Noreturn void become_guardian(const struct vm_guardian_spec *spec, int l
 {
     static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGUSR1, SIGUSR2, SIGTSTP, SIGTTIN, SIGTTOU };
     prctl(PR_SET_NAME, "gvmkit-guardian");
-    setsid();
+    if (!spec->keep_group)
+        setsid();
     reset_signals();
     set_signals(SIG_IGN, ignored, sizeof(ignored) / sizeof(ignored[0]));
     sigset_t mask;

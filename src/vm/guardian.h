@@ -25,6 +25,7 @@ struct vm_guardian_spec {
     const int *keep; /* descriptors that QEMU gets under the numbers they have; all above 2 */
     size_t keep_count;
     int output_fd;      /* QEMU's stdout and stderr */
+    bool keep_group;    /* no session of its own: see vm_config */
     bool no_huge_pages; /* the kernel gives QEMU memory in small pages only */
 };
 

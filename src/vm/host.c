@@ -66,14 +66,33 @@ int vm_host_find_guest(const struct vm_platform *platform, char **kernel, char *
     }
     if (slash) {
         *slash = '\0';
-        cleanup_free char *beside = gv_asprintf("%s/../lib/gvmkit", exe);
-        if (try_guest_dir(beside, platform, kernel, initramfs))
-            return 0;
+        /* Beside PREFIX/bin/gvmkit, and beside PREFIX/lib/yagna/plugins/ya-runtime-vm/ya-runtime-vm. */
+        static const char *const places[] = { "../lib/gvmkit", "../../../gvmkit" };
+        for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+            cleanup_free char *beside = gv_asprintf("%s/%s", exe, places[i]);
+            if (try_guest_dir(beside, platform, kernel, initramfs))
+                return 0;
+        }
     }
     if (try_guest_dir(GVMKIT_LIBDIR, platform, kernel, initramfs))
         return 0;
     gv_error_set(err, GV_E_NOT_FOUND, 0, "there is no guest kernel (%s and initramfs.cpio in " GVMKIT_LIBDIR ")", platform->kernel);
     return gv_error_hint(err, "install gvmkit completely, or set GVMKIT_GUEST_DIR");
+}
+
+int vm_host_file(const char *name, char **path, struct gv_error *err)
+{
+    cleanup_free char *kernel = NULL, *initramfs = NULL;
+    if (vm_host_find_guest(vm_platform_for(VM_ACCEL_TCG, 0), &kernel, &initramfs, err) < 0)
+        return -1;
+    const char *slash = strrchr(initramfs, '/');
+    cleanup_free char *file = gv_asprintf("%.*s/%s", (int)(slash - initramfs), initramfs, name);
+    if (access(file, R_OK) < 0) {
+        gv_error_errno(err, "cannot read `%s`", file);
+        return gv_error_hint(err, "install gvmkit completely");
+    }
+    *path = steal_ptr(file);
+    return 0;
 }
 
 /* ---- the report ------------------------------------------------------------------------------------------------------------------ */

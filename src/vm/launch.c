@@ -69,7 +69,8 @@ static int open_shares(struct fd_list *l, struct vm_share *shares, const struct 
     for (size_t i = 0; i < config->volume_count; i++) {
         if (vm_volume_open(&shares[i], &config->volumes[i], err) < 0)
             return -1;
-        fd_list_add(l, shares[i].fd);
+        if (shares[i].fd >= 0)
+            fd_list_add(l, shares[i].fd);
         if (shares[i].mapped_file && !shares[i].readonly)
             gv_note(log,
                     "the file system of `%s` has no user xattrs; owners and modes set in the VM go to .virtfs_metadata directories there",
@@ -168,6 +169,9 @@ int vm_launch(struct vm *vm, const struct vm_config *config, const struct vm_boo
                          .image_count = config->image_count,
                          .shares = shares,
                          .share_count = config->volume_count,
+                         .pci_devices = config->pci_devices,
+                         .pci_count = config->pci_count,
+                         .has_root_disk = config->root_disk != NULL,
                          .verbose = config->console_fd >= 0 };
 
     struct vm_clock clock;
@@ -181,6 +185,12 @@ int vm_launch(struct vm *vm, const struct vm_config *config, const struct vm_boo
     a.image_fds = image_fds;
     if (open_shares(&given, shares, config, vm->log, err) < 0)
         return -1;
+    if (config->root_disk) {
+        a.root_disk_fd = vm_volume_open_disk(config->root_disk, err);
+        if (a.root_disk_fd < 0)
+            return -1;
+        fd_list_add(&given, a.root_disk_fd);
+    }
     cleanup_close int agent = make_channel(&given, &a.agent_fd, err);
     cleanup_close int qmp = agent < 0 ? -1 : make_channel(&given, &a.qmp_fd, err);
     cleanup_close int console = qmp < 0 ? -1 : make_channel(&given, &a.console_fd, err);
@@ -204,7 +214,8 @@ int vm_launch(struct vm *vm, const struct vm_config *config, const struct vm_boo
                                            .keep = given.fds,
                                            .keep_count = given.count,
                                            .output_fd = output_theirs,
-                                           .no_huge_pages = a.platform->no_huge_pages };
+                                           .no_huge_pages = a.platform->no_huge_pages,
+                                           .keep_group = config->keep_group };
     if (vm_guardian_start(&vm->guardian, &spec, err) < 0)
         return -1;
     *fds = (struct vm_launch_fds){

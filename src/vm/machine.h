@@ -66,9 +66,12 @@ struct vm {
     /* What setup.c needs of the configuration. */
     size_t image_count;
     uint64_t root_size;
+    bool root_on_disk;
     char *hostname, *owner;
     struct vm_mount {
+        enum vm_volume_kind kind;
         char *guest_path, *host_path;
+        uint64_t size;
         bool readonly, give_to_user;
     } * mounts;
     size_t mount_count, mounts_done;

@@ -48,7 +48,7 @@ int vm_agent_run(struct vm_process **out, struct vm_agent *a, const struct vm_pr
     const char *cwd = spec->cwd ? spec->cwd : "/", *who = spec->user ? spec->user : "";
     size_t size = list_size(spec->argv) + list_size(spec->env) + list_size(spec->rlimits);
     if (size <= WIRE_PAYLOAD_MAX)
-        size += strlen(cwd) + strlen(who) + 256;
+        size += strlen(cwd) + strlen(who) + (spec->path ? strlen(spec->path) : 0) + 256;
     if (size > WIRE_PAYLOAD_MAX)
         return gv_error_set(err, GV_E_LIMIT, E2BIG, "the arguments and the environment of `%s` are larger than %u KiB together",
                             spec->argv[0], WIRE_PAYLOAD_MAX >> 10);
@@ -59,6 +59,8 @@ int vm_agent_run(struct vm_process **out, struct vm_agent *a, const struct vm_pr
     put_list(&w, KEY_ARG, spec->argv);
     put_list(&w, KEY_ENV, spec->env);
     put_list(&w, KEY_RLIMIT, spec->rlimits);
+    if (spec->path)
+        wire_put_text(&w, KEY_PATH, spec->path);
     wire_put_text(&w, KEY_CWD, cwd);
     wire_put_number(&w, KEY_CWD_CREATE, 1);
     wire_put_text(&w, KEY_USER, who);

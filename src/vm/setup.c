@@ -40,6 +40,8 @@ static void on_mount_answer(void *user, const struct gv_error *failed, const voi
     mount_next(vm);
 }
 
+static const char *const filesystems[] = { [VM_VOLUME_DIRECTORY] = "9p", [VM_VOLUME_DISK] = "ext4", [VM_VOLUME_RAM] = "tmpfs" };
+
 /* One after the other: the guest works on requests side by side, and a volume inside another must come after it. */
 static void mount_next(struct vm *vm)
 {
@@ -56,10 +58,12 @@ static void mount_next(struct vm *vm)
     vm_volume_tag(tag, i);
     wire_frame_begin(&w, frame, sizeof(frame));
     wire_put_text(&w, KEY_TAG, tag);
-    wire_put_text(&w, KEY_FS, "9p");
+    wire_put_text(&w, KEY_FS, filesystems[m->kind]);
     wire_put_text(&w, KEY_PATH, m->guest_path);
     if (m->readonly)
         wire_put_number(&w, KEY_READONLY, 1);
+    if (m->kind == VM_VOLUME_RAM)
+        wire_put_number(&w, KEY_SIZE, m->size);
     if (m->give_to_user && vm->owner)
         wire_put_text(&w, KEY_OWNER, vm->owner);
     if (vm_agent_request(vm->agent, &w, WIRE_MOUNT, on_mount_answer, vm, &err) < 0)
@@ -137,6 +141,8 @@ static int request_root(struct vm *vm, struct gv_error *err)
         vm_image_serial(serial, i);
         wire_put_text(&w, KEY_DISK, serial);
     }
+    if (vm->root_on_disk)
+        wire_put_text(&w, KEY_UPPER_DISK, VM_ROOT_SERIAL);
     wire_put_number(&w, KEY_UPPER_SIZE, vm->root_size);
     wire_put_text(&w, KEY_HOSTNAME, vm->hostname);
     return vm_agent_request(vm->agent, &w, WIRE_ROOT, on_root_answer, vm, err);

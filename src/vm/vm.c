@@ -361,13 +361,16 @@ static void copy_config(struct vm *vm, const struct vm_config *c)
     vm->root_size = c->root_size ? c->root_size : ROOT_SIZE_DEFAULT;
     vm->hostname = gv_strdup(c->hostname ? c->hostname : "gvmkit");
     vm->owner = c->user ? gv_strdup(c->user) : NULL;
+    vm->root_on_disk = c->root_disk != NULL;
     vm->boot_timeout_ms = c->boot_timeout_ms ? c->boot_timeout_ms : vm->accel == VM_ACCEL_KVM ? BOOT_TIMEOUT_KVM_MS : BOOT_TIMEOUT_TCG_MS;
     vm->mount_count = c->volume_count;
     vm->mounts = gv_calloc(c->volume_count + 1, sizeof(*vm->mounts));
     vm->mount_order = gv_calloc(c->volume_count + 1, sizeof(*vm->mount_order));
     for (size_t i = 0; i < c->volume_count; i++) {
         vm->mounts[i].guest_path = gv_strdup(c->volumes[i].guest_path ? c->volumes[i].guest_path : "");
-        vm->mounts[i].host_path = gv_strdup(c->volumes[i].host_path);
+        vm->mounts[i].host_path = gv_strdup(c->volumes[i].host_path ? c->volumes[i].host_path : "tmpfs");
+        vm->mounts[i].kind = c->volumes[i].kind;
+        vm->mounts[i].size = c->volumes[i].size;
         vm->mounts[i].readonly = c->volumes[i].readonly;
         vm->mounts[i].give_to_user = c->volumes[i].give_to_user;
     }
@@ -515,6 +518,12 @@ void vm_kill(struct vm *vm)
         return;
     vm->asked = vm->asked || !vm->why.code;
     release(vm);
+}
+
+void vm_hold(struct vm *vm, bool hold)
+{
+    if (vm->agent && vm->state < VM_CLOSING)
+        vm_agent_hold(vm->agent, hold);
 }
 
 enum vm_accel vm_accel_used(const struct vm *vm)

@@ -25,9 +25,17 @@
 
 enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_KVM, VM_ACCEL_TCG };
 
+enum vm_volume_kind {
+    VM_VOLUME_DIRECTORY, /* a directory of the host, shared by 9p */
+    VM_VOLUME_DISK,      /* a file of the host that holds an ext4 */
+    VM_VOLUME_RAM,       /* a tmpfs of the guest */
+};
+
 struct vm_volume {
-    const char *host_path;  /* an existing directory, shared by 9p */
+    enum vm_volume_kind kind;
+    const char *host_path;  /* what exists: the directory, or the file, of which only one VM at a time can have the use. Not for RAM */
     const char *guest_path; /* where it is mounted; made if missing, resolved inside the image */
+    uint64_t size;          /* RAM: bytes */
     bool readonly;
     bool give_to_user; /* the mounted directory is given to vm_config.user, so that the image's USER can write */
 };
@@ -36,13 +44,17 @@ struct vm_config {
     const char *const *images; /* paths of .gvmi (or bare squashfs) files, the first on top */
     size_t image_count;
     enum vm_accel accel;
-    unsigned cpus;        /* 0 = 1 */
-    uint64_t memory;      /* bytes; 0 = 256 MiB */
-    uint64_t root_size;   /* bytes of the writable layer in RAM; 0 = 128 MiB */
-    const char *hostname; /* NULL = "gvmkit" */
-    const char *user;     /* owner of volumes marked give_to_user, as Docker writes users; NULL = root */
+    unsigned cpus;         /* 0 = 1 */
+    uint64_t memory;       /* bytes; 0 = 256 MiB */
+    uint64_t root_size;    /* bytes of the writable layer in RAM; 0 = 128 MiB */
+    const char *root_disk; /* or a file with an ext4 that holds this layer, kept from VM to VM; NULL = none */
+    const char *hostname;  /* NULL = "gvmkit" */
+    const char *user;      /* owner of volumes marked give_to_user, as Docker writes users; NULL = root */
     const struct vm_volume *volumes;
     size_t volume_count;
+    const char *const *pci_devices; /* addresses ("0000:01:00.0") of devices of the host that the VM gets */
+    size_t pci_count;
+    bool keep_group;          /* QEMU stays in our process group (for those who measure by it), where the terminal's signals reach it */
     int console_fd;           /* -1, or where the guest's console goes (a copy is made) */
     unsigned boot_timeout_ms; /* until the agent answers; 0 = 30 s with KVM, 120 s with TCG */
     const struct gv_log *log; /* used until `ended` */
@@ -68,6 +80,10 @@ void vm_shutdown(struct vm *vm, unsigned grace_ms);
 /* At once. `ended` follows. */
 void vm_kill(struct vm *vm);
 
+/* While hold is true nothing more is read from the guest (at most what has been received already still comes), so that the caller's memory
+ * is bounded whatever many processes write. It makes vm_shutdown() wait for its deadline: end it before that. */
+void vm_hold(struct vm *vm, bool hold);
+
 /* KVM or TCG, what it runs with. */
 enum vm_accel vm_accel_used(const struct vm *vm);
 /* QEMU's pid, for statistics and tests. */
@@ -78,7 +94,8 @@ pid_t vm_qemu_pid(const struct vm *vm);
 struct vm_process;
 
 struct vm_process_spec {
-    const char *const *argv;    /* NULL-terminated, argv[0] is looked up in the PATH of env when it has no slash */
+    const char *const *argv;    /* NULL-terminated */
+    const char *path;           /* the program, looked up in the PATH of env when it has no slash; NULL = argv[0] */
     const char *const *env;     /* NULL-terminated; HOME is added by the agent when it is missing, TERM too on a tty */
     const char *cwd;            /* NULL = "/"; made when missing, as Docker does */
     const char *user;           /* as Docker takes it; NULL = root */
@@ -139,5 +156,8 @@ struct vm_host_report {
  * cached and fresh is false. Never fails: problems are in the report. */
 void vm_host_probe(struct vm_host_report *r, bool fresh, const struct gv_log *log);
 void vm_host_report_clear(struct vm_host_report *r);
+
+/* The path of a file that is installed beside the guest's kernel ("self-test.gvmi"), the caller's to free. */
+int vm_host_file(const char *name, char **path, struct gv_error *err);
 
 #endif

@@ -35,7 +35,7 @@ marked_processes()
 		pid=${pid#/proc/}
 		[ "$pid" != "$BASHPID" ] || continue
 		case $(readlink "/proc/$pid/exe" 2>/dev/null) in
-		*/gvmkit*)
+		*/gvmkit* | */ya-runtime-vm*)
 			if grep -qzF "GVMKIT_TEST_MARK=$GVMKIT_TEST_MARK" "/proc/$pid/environ" 2>/dev/null; then
 				echo "$pid"
 			fi

@@ -16,8 +16,8 @@ setup_file() {
 
 # The pages as they are named in a tree: with or without .gz.
 expected() {
-	printf '%s\n' bin/gvmkit bin/gvmkit-build lib/gvmkit/initramfs.cpio lib/gvmkit/vmlinux share/bash-completion/completions/gvmkit \
-		share/doc/gvmkit/copyright
+	printf '%s\n' bin/gvmkit bin/gvmkit-build lib/gvmkit/initramfs.cpio lib/gvmkit/self-test.gvmi lib/gvmkit/vmlinux share/bash-completion/completions/gvmkit \
+		lib/yagna/plugins/ya-runtime-vm.json lib/yagna/plugins/ya-runtime-vm/ya-runtime-vm share/doc/gvmkit/copyright
 	for page in "$top"/man/*.1; do
 		printf 'share/man/man1/%s\n' "${page##*/}$1"
 	done
@@ -66,7 +66,7 @@ expected() {
 }
 
 @test "no path of the source tree is in what is installed" {
-	run -1 grep -rqF -- "$top" "$BATS_FILE_TMPDIR/deb/usr/bin" "$BATS_FILE_TMPDIR/deb/usr/lib/gvmkit"
+	run -1 grep -rqF -- "$top" "$BATS_FILE_TMPDIR/deb/usr/bin" "$BATS_FILE_TMPDIR/deb/usr/lib"
 }
 
 @test "make uninstall removes it all" {

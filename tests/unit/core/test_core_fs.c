@@ -557,6 +557,27 @@ static void test_places(void **state)
     as_user(places);
 }
 
+static void check_path(const char *path, const char *want)
+{
+    cleanup_free char *got = gv_path_normal(path);
+    if (want)
+        assert_string_equal(got, want);
+    else
+        assert_null(got);
+}
+
+static void test_path_normal(void **state)
+{
+    (void)state;
+    check_path("/a//b/./c/", "/a/b/c");
+    check_path("/", "/");
+    check_path("///.//", "/");
+    check_path("/..a/b..", "/..a/b..");
+    check_path("/a/../b", NULL);
+    check_path("a/b", NULL);
+    check_path("", NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -580,6 +601,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_remove_tree_with_closed_directories, setup, teardown),
         cmocka_unit_test_setup_teardown(test_remove_tree_says_why_it_cannot, setup, teardown),
         cmocka_unit_test_setup_teardown(test_places, setup, teardown),
+        cmocka_unit_test(test_path_normal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -178,6 +178,30 @@ static void test_process_runs(void **state)
     assert_events(r, "out 1 xx;out 2 xxx;exited 1 code 7;");
 }
 
+/* While it is held nothing is read, and nothing lost; what is asked for still goes out. */
+static void test_hold(void **state)
+{
+    struct rig *r = *state;
+    begin(r, false, false);
+    vm_agent_hold(r->agent, true);
+    say_data(r, 1, 1, 2);
+    say(r, WIRE_EXIT, 1, KEY_KIND, N(WIRE_EXITED), KEY_STATUS, N(7), 0);
+    assert_events(r, "");
+    vm_process_signal(r->process, 15, false);
+    assert_int_equal(hear_type(r), WIRE_SIGNAL);
+    vm_agent_hold(r->agent, true);
+    vm_agent_hold(r->agent, false);
+    turn(r);
+    assert_events(r, "out 1 xx;exited 1 code 7;");
+    /* The end of a VM is read even so. */
+    run_process(r, false, false);
+    vm_agent_hold(r->agent, true);
+    say(r, WIRE_ANSWER, 3, KEY_ERRNO, N(0), 0);
+    r->events.len = 0;
+    vm_agent_drain(r->agent);
+    assert_events(r, "started 3;");
+}
+
 static void test_process_signalled(void **state)
 {
     struct rig *r = *state;
@@ -312,6 +336,7 @@ static void test_run_frame(void **state)
                                           .cwd = "/w",
                                           .user = "u:g",
                                           .rlimits = limits,
+                                          .path = "/bin/e",
                                           .stdin_open = true,
                                           .tty = true,
                                           .rows = 3,
@@ -330,9 +355,9 @@ static void test_run_frame(void **state)
     cleanup_buf struct gv_buf text = { 0 };
     wire_reader_init(&reader, payload, h.length);
     while (wire_next(&reader, &f) == 1)
-        if (f.key == KEY_ARG || f.key == KEY_ENV || f.key == KEY_RLIMIT || f.key == KEY_CWD || f.key == KEY_USER)
+        if (f.key == KEY_ARG || f.key == KEY_ENV || f.key == KEY_RLIMIT || f.key == KEY_CWD || f.key == KEY_USER || f.key == KEY_PATH)
             gv_buf_addf(&text, "%u=%.*s;", f.key, (int)f.length, (const char *)f.value);
-    assert_string_equal(gv_buf_str(&text), "16=echo;16=hi;17=A=1;17=B=;23=nofile 1 2;19=/w;21=u:g;");
+    assert_string_equal(gv_buf_str(&text), "16=echo;16=hi;17=A=1;17=B=;23=nofile 1 2;18=/bin/e;19=/w;21=u:g;");
     static const struct {
         uint16_t key;
         uint64_t value;
@@ -382,6 +407,7 @@ int main(void)
         TEST(test_answer_twice),
         TEST(test_output_before_start),
         TEST(test_process_runs),
+        TEST(test_hold),
         TEST(test_process_signalled),
         TEST(test_process_fails_to_start),
         TEST(test_exit_twice),

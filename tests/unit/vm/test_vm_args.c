@@ -70,6 +70,51 @@ static void test_golden(void **state)
         "-device\nvirtio-balloon-pci,addr=1.6,multifunction=on,free-page-reporting=on\n");
 }
 
+/* Disks that the guest writes, RAM that QEMU knows nothing of, and devices of the host. */
+static void test_disks_and_devices(void **state)
+{
+    (void)state;
+    static const int images[] = { 10 };
+    static const struct vm_share shares[] = { { .kind = VM_VOLUME_RAM, .fd = -1 }, { .kind = VM_VOLUME_DISK, .fd = 20 } };
+    static const char *const good[] = { "0000:01:00.0" }, *const bad[] = { "01:00.0,x-foo=1" };
+    struct vm_args a = { .platform = &plain,
+                         .qemu = "qemu",
+                         .kernel = "k",
+                         .initramfs = "i",
+                         .cpus = 1,
+                         .memory = UINT64_C(256) << 20,
+                         .image_fds = images,
+                         .image_count = 1,
+                         .shares = shares,
+                         .share_count = 2,
+                         .has_root_disk = true,
+                         .root_disk_fd = 21,
+                         .pci_devices = good,
+                         .pci_count = 1 };
+    cleanup_strv struct gv_strv argv = { 0 }, none = { 0 };
+    struct gv_error err = GV_ERROR_INIT;
+    assert_int_equal(vm_args_build(&argv, &a, &err), 0);
+    cleanup_free char *text = joined(&argv);
+    const char *at = strstr(text, "serial=image-0\n");
+    assert_non_null(at);
+    assert_string_equal(
+        at,
+        "serial=image-0\n"
+        "-add-fd\nfd=21,set=4\n"
+        "-blockdev\ndriver=raw,node-name=root,read-only=off,discard=unmap,file.driver=file,file.filename=/dev/fdset/4,file.locking=off\n"
+        "-device\nvirtio-blk-pci,addr=1.2,multifunction=on,drive=root,serial=root\n"
+        "-add-fd\nfd=20,set=3\n"
+        "-blockdev\ndriver=raw,node-name=volume-1,read-only=off,discard=unmap,file.driver=file,file.filename=/dev/fdset/3,"
+        "file.locking=off\n"
+        "-device\nvirtio-blk-pci,addr=1.3,multifunction=on,drive=volume-1,serial=volume-1\n"
+        "-object\nrng-builtin,id=rng\n-device\nvirtio-rng-pci,addr=1.4,multifunction=on,rng=rng\n"
+        "-device\nvirtio-balloon-pci,addr=1.5,multifunction=on,free-page-reporting=on\n"
+        "-device\nvfio-pci,host=0000:01:00.0\n");
+    a.pci_devices = bad;
+    assert_int_equal(vm_args_build(&none, &a, &err), -1);
+    assert_int_equal(err.code, GV_E_USAGE);
+}
+
 static void test_mmio_and_verbose(void **state)
 {
     (void)state;
@@ -218,16 +263,42 @@ static void test_volume_open(void **state)
     assert_int_equal(err.code, GV_E_NOT_FOUND);
     assert_int_equal(vm_volume_open(&s, &(struct vm_volume){ .host_path = file, .guest_path = "/v" }, &err), -1);
     assert_int_equal(err.sys, ENOTDIR);
+
+    assert_int_equal(vm_volume_open(&s, &(struct vm_volume){ .kind = VM_VOLUME_RAM, .guest_path = "/v", .size = 4096 }, &err), 0);
+    assert_int_equal(s.fd, -1);
+    assert_int_equal(s.kind, VM_VOLUME_RAM);
+    gv_remove_tree(dir, NULL);
+}
+
+/* A disk is one VM's alone, for as long as anybody has it open. */
+static void test_disk_lock(void **state)
+{
+    (void)state;
+    cleanup_free char *dir = test_directory(), *file = gv_asprintf("%s/disk", dir), *link = gv_asprintf("%s/link", dir);
+    const struct vm_volume disk = { .kind = VM_VOLUME_DISK, .host_path = file, .guest_path = "/v" };
+    struct vm_share s = { .fd = -1 }, other = { .fd = -1 };
+    struct gv_error err = GV_ERROR_INIT;
+    test_write(file, "x", 0600);
+    assert_int_equal(symlink("disk", link), 0);
+    assert_int_equal(vm_volume_open(&s, &disk, &err), 0);
+    int inherited = dup(s.fd); /* as QEMU has it */
+    close(s.fd);
+    assert_int_equal(vm_volume_open(&other, &disk, &err), -1);
+    assert_int_equal(err.code, GV_E_BUSY);
+    close(inherited);
+    assert_int_equal(vm_volume_open(&other, &disk, &err), 0);
+    close(other.fd);
+    assert_int_equal(vm_volume_open_disk(link, &err), -1);
+    assert_int_equal(vm_volume_open_disk(dir, &err), -1);
     gv_remove_tree(dir, NULL);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),       cmocka_unit_test(test_mmio_and_verbose),
-        cmocka_unit_test(test_many_devices), cmocka_unit_test(test_platforms),
-        cmocka_unit_test(test_clock),        cmocka_unit_test(test_volume_order),
-        cmocka_unit_test(test_volume_open),
+        cmocka_unit_test(test_golden),       cmocka_unit_test(test_disks_and_devices), cmocka_unit_test(test_mmio_and_verbose),
+        cmocka_unit_test(test_many_devices), cmocka_unit_test(test_platforms),         cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_volume_order), cmocka_unit_test(test_volume_open),       cmocka_unit_test(test_disk_lock),
     };
     return cmocka_run_group_tests_name("vm_args", tests, NULL, NULL);
 }

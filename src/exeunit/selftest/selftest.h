@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What the two sides of the self-test have agreed on. */
+#ifndef GV_EXEUNIT_SELFTEST_H
+#define GV_EXEUNIT_SELFTEST_H
+
+#include <stddef.h>
+
+#define SELFTEST_PROGRAM "/ya-self-test"
+#define SELFTEST_VOLUME "/mnt/out"
+#define SELFTEST_FILE "written"
+#define SELFTEST_SIZE (1U << 20)
+
+/* The byte at a place of the file. */
+static inline unsigned char selftest_byte(size_t at)
+{
+    return (unsigned char)(at * 2654435761U >> 16);
+}
+
+#endif

@@ -1,0 +1,136 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-3.0-or-later
+# `gvmkit dbg`: a supervisor for people and scripts, against our runtime and against bad ones.
+
+load helper
+
+setup_file()
+{
+	e2e_setup_file
+	gvmkit build "$IMAGES/base.tar" -o "$IMAGES/base.gvmi" >/dev/null
+	RUNTIME=$(dirname "$(dirname "$(command -v gvmkit)")")/lib/yagna/plugins/ya-runtime-vm/ya-runtime-vm
+	export RUNTIME GVMKIT_ALLOW_TCG=1
+}
+
+setup() { e2e_setup; }
+teardown() { assert_nothing_left; }
+
+dbg()
+{
+	gvmkit dbg --runtime "$RUNTIME" --workdir w --task-package "$IMAGES/base.gvmi" "$@" -- --accel "$ACCEL"
+}
+
+# A runtime that deploys, and then says what the Python after it makes of each request.
+fake_runtime()
+{
+	cat >runtime - <<END
+#!/usr/bin/python3
+import os, sys
+sys.path.insert(0, "$E2E")
+from exeunit import *
+if "deploy" in sys.argv:
+    print(os.environ.get("ANSWER", '{"startMode":"blocking","valid":{"Ok":""},"vols":[]}'), end="")
+    sys.exit(int(os.environ.get("STATUS", "0")))
+def say(message):
+    os.write(1, varint(len(message)) + message)
+def status(pid, running, code=None, out=None):
+    say(field(1, 1) + field(20, field(1, pid) + field(2, 1 if running else None) + field(3, code) + field(4, out)))
+buffer = b""
+while True:
+    data = os.read(0, 65536)
+    if not data:
+        sys.exit(0)
+    buffer += data
+    while buffer:
+        size, start = read_varint(buffer, 0)
+        request = dict(fields(buffer[start:start + size]))
+        buffer = buffer[start + size:]
+        id = request.pop(1)
+        if 2 in request:
+            say(field(2, id) + field(4, field(1, "fake")))
+        if 12 in request:
+            say(field(2, id) + field(12, b""))
+        if 10 in request:
+            $1
+END
+	chmod +x runtime
+}
+
+@test "a script runs line by line, and the status is that of its last command" {
+	run --separate-stderr dbg < <(printf 'echo one; cd /tmp\npwd\n\n  \necho err >&2\nexit 7\n')
+	assert_equal "$status" 7
+	assert_equal "$output" $'one\n/'
+	assert_contains "$stderr" err
+	assert_contains "$stderr" "code 7"
+	run --separate-stderr dbg < <(printf 'exit 7\ntrue\n')
+	assert_equal "$status" 0
+	assert_equal "$stderr" "gvmkit: note: the command has failed with code 7"
+}
+
+@test "exec mode splits lines into words, and says what cannot be run" {
+	run -127 --separate-stderr dbg --exec-mode exec < <(printf '/bin/echo "a  b" c\\ d\nnothing-here\n')
+	assert_equal "$status" 127
+	assert_equal "$output" "a  b c d"
+	assert_contains "$stderr" nothing-here
+	run --separate-stderr dbg --exec-mode exec < <(printf '/bin/notexec\n')
+	assert_equal "$status" 126
+	run --separate-stderr dbg --exec-mode exec < <(printf 'echo "a\n')
+	assert_equal "$status" 125
+}
+
+@test "the transcript has everything, as JSON" {
+	printf 'printf "\\\\377x"; echo text >&2\nexit 3\n' | dbg --transcript t >/dev/null 2>&1 || true
+	assert_equal "$(jq -r .type t | tr '\n' ' ')" "deploy hello run run end "
+	assert_equal "$(jq -c 'select(.type == "run") | [.code, .pid, .stderr]' t)" $'[0,1,"text\\n"]\n[3,2,""]'
+	assert_equal "$(jq -r 'select(.type == "run") | .stdout' t | head -n 1)" $'\u00ffx'
+	assert_equal "$(jq -r 'select(.type == "end") | .status' t)" 0
+}
+
+@test "a deployment can be started again" {
+	printf 'true\n' | dbg
+	run --separate-stderr dbg --no-deploy < <(echo 'echo again')
+	assert_equal "$output" again
+	rm w/deployment.json
+	run --separate-stderr dbg --no-deploy < <(echo 'echo again')
+	assert_equal "$status" 125
+	assert_contains "$stderr" "nothing has been deployed"
+}
+
+@test "a runtime that fails is status 125, with the reason" {
+	run --separate-stderr timeout 60 gvmkit dbg -r "$RUNTIME" -w w -t /etc/passwd </dev/null
+	assert_equal "$status" 125
+	assert_contains "$stderr" "deploy has failed with status 1"
+	run --separate-stderr timeout 60 gvmkit dbg -r ./nothing -w w </dev/null
+	assert_equal "$status" 125
+	run --separate-stderr timeout 60 gvmkit dbg -w w </dev/null
+	assert_equal "$status" 125
+	fake_runtime 'sys.exit(3)'
+	run --separate-stderr timeout 60 gvmkit dbg -r ./runtime -w w <<<true
+	assert_equal "$status" 125
+	assert_contains "$stderr" "has ended"
+	fake_runtime 'os.write(1, bytes([255]) * 20)'
+	run --separate-stderr timeout 60 gvmkit dbg -r ./runtime -w w <<<true
+	assert_equal "$status" 125
+}
+
+@test "a runtime that breaks the protocol is told so" {
+	check() {
+		fake_runtime "$2"
+		run --separate-stderr timeout 60 gvmkit dbg -r ./runtime -w w < <(printf 'true\ntrue\n')
+		assert_equal "$status" 1
+		assert_contains "$stderr" "$1"
+	}
+	run='say(field(2, id) + field(10, field(1, id)));'
+	check "nobody has asked" "$run status(id, 1); status(id + 50, 1, out='x'); status(id, 0)"
+	check "after its end" "$run status(id, 1); status(id, 0); status(id, 1, out='late')"
+	check "not \`running\` alone" "$run status(id, 1, out='early'); status(id, 0)"
+	check "does not wait" "$run status(id, 1); say(field(2, 77) + field(11, b'')); status(id, 0)"
+	check "its events are those of" "$run status(id + 100, 1); status(id + 100, 0)"
+	fake_runtime "$run status(id, 1); status(id, 0)"
+	run --separate-stderr timeout 60 gvmkit dbg -r ./runtime -w w < <(printf 'true\ntrue\n')
+	assert_equal "$status" 0
+	assert_equal "$stderr" ""
+	ANSWER='{"valid":{"Ok":""}} trailing' run --separate-stderr timeout 60 gvmkit dbg -r ./runtime -w w < <(printf 'true\n')
+	assert_equal "$status" 1
+	assert_contains "$stderr" "deploy's answer"
+}
