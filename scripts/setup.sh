@@ -37,7 +37,7 @@ apache2-utils curl e2fsprogs fakeroot fuse3 openssl strace
 procps util-linux zstd
 )
 bench=(
-casync mmdebstrap uidmap umoci squashfs-tools squashfs-tools-ng python3
+casync mmdebstrap skopeo uidmap umoci squashfs-tools squashfs-tools-ng python3
 )
 
 say() { printf 'setup: %s\n' "$*" >&2; }
