@@ -176,7 +176,7 @@ class Images:
         ours, theirs, size = [], [], {}
         for number, layout in enumerate((first, second)):
             ours.append(os.path.join(self.work, f"update{number}.gvmi"))
-            self.convert(layout, ours[-1], "--profile", "golem")
+            self.convert(f"oci:{layout}:bench", ours[-1], "--profile", "golem")
             bundle = os.path.join(self.work, "update")
             self.unpack(layout, bundle)
             theirs.append(os.path.join(self.work, f"update{number}.squashfs"))
@@ -292,7 +292,7 @@ class Images:
             for count, turns in ((100000, 3), (1000000, 2)):
                 layout = self.many_files(count, in_one)
                 self.warm(layout)
-                runs = [self.convert(layout, out) for _ in range(turns)]
+                runs = [self.convert(f"oci:{layout}:bench", out) for _ in range(turns)]
                 if runs[0][1]["files"] < count:
                     raise Failed(f"of {count} files {runs[0][1]['files']} were converted")
                 took[count] = [one for one, _ in runs]
