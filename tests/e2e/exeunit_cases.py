@@ -416,7 +416,7 @@ def entrypoint():
     with Started("user", start=["start-entrypoint"]) as r:
         told = json.loads(r.start_output)
         same(told["entrypoint"]["pid"], 1)
-        same(told["entrypoint"]["command"][:2], ["sh", "-c"])
+        same(told["entrypoint"]["command"][:2], ["/bin/sh", "-c"])  # the conversion has given `sh` its path
         same(told["start"], None)
         p = r.sh("echo mine")
         same((p.pid, p.out()), (2, b"mine\n"))
