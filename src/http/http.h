@@ -107,7 +107,12 @@ struct http_file {
     /* The URL names the content (by a digest): what is there is a beginning of it, whatever the server says. Else it is kept only when
      * `etag` proves that the file is the same. */
     bool by_content;
-    char etag[256];                              /* strong entity tag of the bytes that are there, "" if there is none; set by what comes */
+    /* What the server calls the version of which bytes are there: a strong entity tag, or the date of its last change when that is old enough
+     * to tell versions apart; "" if nothing. Set by what comes. */
+    char etag[256];
+    /* Status and headers are good and the body comes next, after `have` bytes that stay: 0 when what was there is thrown away. Its -1 ends the
+     * download. May be NULL. */
+    int (*begin)(void *user, const struct http_response *r, struct gv_error *err);
     void (*progress)(void *user, uint64_t have); /* called now and then with what there is; may be NULL */
     void *user;
 };
