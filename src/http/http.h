@@ -62,6 +62,9 @@ struct http_request {
     const void *body;           /* of POST, in memory */
     size_t body_size;
     const char *body_type;
+    /* Instead of body, for a large one: fills p with the n bytes of it from `at` on, again when they have to be sent again. -1 ends the request. */
+    int (*read_body)(void *user, uint64_t at, void *p, size_t n);
+    void *user;
     unsigned attempts; /* 0 = as the client has it */
 };
 
@@ -92,7 +95,7 @@ static inline bool http_ok(const struct http_response *r)
 /*
  * Sends the request and takes the whole body into memory; more than max bytes are GV_E_LIMIT. 0 when there is a response, whatever its
  * status; -1 when there is none: GV_E_TIMEOUT, GV_E_CANCELLED, GV_E_PROTOCOL for a peer that does not follow the rules, GV_E_IO else (sys
- * as the system had it, 0 if unknown). A response is complete within two minutes, or is none. *out is cleared first, and is the caller's to
+ * as the system had it, 0 if unknown). A response is complete within two minutes, or is none, but for a body of more than a MiB, which may take longer. *out is cleared first, and is the caller's to
  * clear.
  */
 int http_fetch(struct http_client *c, const struct http_request *request, size_t max, struct http_response *out, struct gv_error *err);

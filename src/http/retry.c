@@ -13,11 +13,12 @@
 #include "http/curl.h"
 #include "http/exchange.h"
 
-#define WHOLE_MS 120000UL         /* for an answer that is taken into memory */
-#define WAIT_MAX_MS 30000U        /* between attempts */
-#define TELL_MS 4000U             /* a wait that somebody may wonder about */
-#define RETRY_AFTER_MAX 60L       /* seconds: a server that asks for more is told about instead */
-#define AHEAD ((uint64_t)1 << 20) /* what counts as getting ahead */
+#define WHOLE_MS 120000UL            /* for an answer that is taken into memory */
+#define LARGE_BODY ((size_t)1 << 20) /* its time depends on the line; one that stalls is given up anyway */
+#define WAIT_MAX_MS 30000U           /* between attempts */
+#define TELL_MS 4000U                /* a wait that somebody may wonder about */
+#define RETRY_AFTER_MAX 60L          /* seconds: a server that asks for more is told about instead */
+#define AHEAD ((uint64_t)1 << 20)    /* what counts as getting ahead */
 
 long http_retry_after(const struct http_response *r)
 {
@@ -107,7 +108,7 @@ int http_fetch(struct http_client *c, const struct http_request *request, size_t
 {
     struct attempts a = attempts_for(c, request);
     struct memory memory = { .body = &out->body, .max = max };
-    const struct http_sink sink = { .data = memory_data, .user = &memory, .whole_ms = WHOLE_MS };
+    const struct http_sink sink = { .data = memory_data, .user = &memory, .whole_ms = request->body_size > LARGE_BODY ? 0 : WHOLE_MS };
     for (;;) {
         struct gv_error why = GV_ERROR_INIT;
         enum http_outcome outcome = http_exchange(c, request, NULL, NULL, &sink, out, &why);

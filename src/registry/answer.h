@@ -9,4 +9,7 @@
  * `what` is what was asked for. */
 int registry_refusal(const struct http_response *r, const char *what, struct gv_error *err);
 
+/* Whether a token may be sent there: encrypted, to this machine, or because the user wants it. */
+int registry_may_tell(const char *base, bool insecure, struct gv_error *err);
+
 #endif

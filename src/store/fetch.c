@@ -18,6 +18,7 @@
 #include "store/inside.h"
 
 #define STATE_MAX ((size_t)64 << 10)
+#define ATTEMPTS_BEFORE_LAST 2
 #define IMAGE_MAX ((uint64_t)1 << 40)
 /* Of a file system that is left alone. */
 #define SPARE ((uint64_t)1 << 20)
@@ -26,6 +27,7 @@ struct download {
     struct image_store *store;
     const struct registry_image *want;
     const char *url;
+    bool last; /* there is no other URL to try */
     struct http_file file;
     struct store_follow *follow;
     char *part, *state;
@@ -157,7 +159,7 @@ static int transfer(struct download *d, char hash[GV_SHA3_224_HEX], struct gv_er
 {
     CLEANUP(store_follow) struct store_follow *follow = NULL;
     cleanup_response struct http_response r = { 0 };
-    const struct http_request q = { .url = d->url };
+    const struct http_request q = { .url = d->url, .attempts = d->last ? 0 : ATTEMPTS_BEFORE_LAST };
     if (store_follow_start(&follow, d->file.fd, err) < 0)
         return -1;
     d->follow = follow;
@@ -247,6 +249,7 @@ int store_download(struct image_store *s, const struct registry_image *want, str
             return gv_error_errno(err, "cannot create `%s`", part);
         d.file.fd = fd;
         d.url = want->urls.items[i];
+        d.last = i + 1 == want->urls.count;
         gv_error_clear(&why);
         if (from_url(&d, &why) == 0 && store_commit(s, fd, part, want->hash, d.url, &why) == 0) {
             unlink(state);
