@@ -35,9 +35,33 @@ struct cli_command {
     int (*run)(const struct cli_command *self, int argc, char **argv);
 };
 
-extern const struct cli_command cmd_build, cmd_edit, cmd_inspect, cmd_ls, cmd_cat, cmd_extract, cmd_diff, cmd_verify, cmd_lint, cmd_hash,
-    cmd_mount;
-extern const struct cli_command cmd_run, cmd_shell, cmd_doctor, cmd_dbg, cmd_serve;
+/* clang-format off */
+extern const struct cli_command
+    cmd_build,
+    cmd_edit,
+    cmd_inspect,
+    cmd_ls,
+    cmd_cat,
+    cmd_extract,
+    cmd_diff,
+    cmd_verify,
+    cmd_lint,
+    cmd_hash,
+    cmd_mount,
+    cmd_images,
+    cmd_pull,
+    cmd_push,
+    cmd_tag,
+    cmd_rm,
+    cmd_prune,
+    cmd_login,
+    cmd_logout,
+    cmd_serve,
+    cmd_run,
+    cmd_shell,
+    cmd_doctor,
+    cmd_dbg;
+/* clang-format on */
 /* The program of that name: the same file under another one. */
 extern const struct cli_command door_gvmkit_build;
 

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "cli/conversion.h"
+#include "cli/upload.h"
 
 struct build_args {
     const char *output;
@@ -9,6 +12,7 @@ struct build_args {
     struct cli_write_choice write;
     struct convert_options convert;
     struct convert_edits edits;
+    struct cli_upload upload;
     enum cli_progress_mode progress;
 };
 
@@ -21,6 +25,8 @@ static const struct cli_option options[] = {
     { "block-size", 0, "SIZE", "4k to 1m, a power of two" },
     CLI_EDIT_OPTIONS,
     { "strip", 0, "LIST", "leave out some of docs, locales, caches, static-libs, headers" },
+    { "push", 0, "USER/REPO:TAG", "upload the file to the registry under this name; may be given several times" },
+    { "push-anonymous", 0, NULL, "upload it without an account and a name" },
     { "json", 0, NULL, "print the result as JSON" },
     CLI_CONVERT_OPTIONS,
     { 0 },
@@ -61,6 +67,10 @@ static int take(void *user, const char *name, const char *value, struct gv_error
         a->write.level = (int)n;
     } else if (!strcmp(name, "block-size")) {
         return take_block_size(&a->write.block_size, value, err);
+    } else if (!strcmp(name, "push")) {
+        return cli_upload_add(&a->upload, value, err);
+    } else if (!strcmp(name, "push-anonymous")) {
+        a->upload.anonymous = true;
     } else if (!strcmp(name, "strip")) {
         return convert_strip_parse(value, &a->convert.strip, err);
     } else {
@@ -92,7 +102,7 @@ static json_t *stripped_json(const struct convert_result *r, unsigned classes)
     return all;
 }
 
-static void print_json(const struct convert_result *r, unsigned strip)
+static void print_json(const struct convert_result *r, const struct cli_uploaded *up, unsigned strip)
 {
     json_t *o = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "hash", r->image.hash, "size", (json_int_t)r->image.size,
                           "archive_size", (json_int_t)r->archive_bytes, "layers", (json_int_t)r->layers, "layers_size",
@@ -103,12 +113,14 @@ static void print_json(const struct convert_result *r, unsigned strip)
     json_object_set_new(o, "file", json_string(r->path));
     if (strip)
         json_object_set_new(o, "stripped", stripped_json(r, strip));
+    if (up->base)
+        json_object_set_new(o, "pushed", json_pack("{s:s, s:I}", "registry", up->base, "sent", (json_int_t)up->pushed.bytes));
     json_dumpf(o, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
     putchar('\n');
     json_decref(o);
 }
 
-static void print_text(const struct convert_result *r)
+static void print_text(const struct convert_result *r, const struct cli_uploaded *up)
 {
     char size[32], archive[32], layers[32], content[32];
     cli_format_size(size, r->image.size);
@@ -131,6 +143,24 @@ static void print_text(const struct convert_result *r)
     printf("\nsize     %s, 1:%.1f of the layers, 1:%.1f of the content\n", size, ratio(r->layer_bytes, r->image.size),
            ratio(r->totals.bytes, r->image.size));
     printf("hash     %s\n", r->image.hash);
+    if (up->base) {
+        char sent[32];
+        cli_format_size(sent, up->pushed.bytes);
+        printf("pushed   %s sent to ", sent);
+        cli_print_clean(stdout, up->base);
+        putchar('\n');
+    }
+}
+
+static int upload(const struct build_args *a, const struct convert_result *r, struct cli_uploaded *out, struct gv_error *err)
+{
+    __attribute__((cleanup(gv_cleanup_convert_descriptor_fn))) struct convert_descriptor d = { 0 };
+    cleanup_close int fd = open(r->path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return gv_error_errno(err, "%s", r->path);
+    if (convert_descriptor_make(&d, fd, 0, r->image.hash, a->convert.source.progress, err) < 0)
+        return -1;
+    return cli_upload(&a->upload, r->path, &d, a->convert.source.log, a->convert.source.progress, out, err);
 }
 
 static int build(struct build_args *a, const char *image)
@@ -138,20 +168,26 @@ static int build(struct build_args *a, const char *image)
     struct gv_error err = GV_ERROR_INIT;
     if (cli_write_options(&a->convert.write, &a->write, &err) < 0)
         return cli_fail(&err);
+    bool push = a->upload.tag_count || a->upload.anonymous;
+    if (push && cli_upload_check(&a->upload, &err) < 0)
+        return cli_fail(&err);
     struct cli_progress *progress = cli_progress_new(a->progress);
     struct gv_log log = cli_progress_log(progress, false);
     a->convert.edits = &a->edits;
     a->convert.source.log = a->convert.write.log = &log;
     a->convert.source.progress = a->convert.write.progress = cli_progress_sink(progress);
     __attribute__((cleanup(gv_cleanup_convert_result_fn))) struct convert_result result = { 0 };
+    cleanup_cli_uploaded struct cli_uploaded uploaded = { 0 };
     int status = convert_to_file(image, a->output, a->force, &a->convert, &result, &err);
+    if (status == 0 && push)
+        status = upload(a, &result, &uploaded, &err);
     cli_progress_free(progress);
     if (status < 0)
         return cli_fail(&err);
     if (a->json)
-        print_json(&result, a->convert.strip);
+        print_json(&result, &uploaded, a->convert.strip);
     else
-        print_text(&result);
+        print_text(&result, &uploaded);
     return CLI_OK;
 }
 
@@ -166,6 +202,7 @@ static int run(const struct cli_command *self, int argc, char **argv)
     else
         status = build(&a, argv[at]);
     convert_edits_clear(&a.edits);
+    cli_upload_clear(&a.upload);
     return status;
 }
 

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "cli/image.h"
 #include "cli/look.h"
 
 struct cat_args {
@@ -107,8 +108,9 @@ static int run(const struct cli_command *self, int argc, char **argv)
         return cli_usage(self, at == argc ? "say which image" : "say which file of the image to print");
     look_begin();
     struct gv_error err = GV_ERROR_INIT;
+    cleanup_cli_image struct cli_image image = CLI_IMAGE_INIT;
     CLEANUP(gvmi) struct gvmi_image *img = NULL;
-    if (gvmi_open(&img, argv[at], &err) < 0)
+    if (cli_image_open(&image, &img, argv[at], &err) < 0)
         return cli_fail(&err);
     int status = CLI_OK;
     size_t elements = 0;

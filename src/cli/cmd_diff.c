@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "cli/image.h"
 #include "cli/look.h"
 #include "compare/compare.h"
 
@@ -399,8 +400,9 @@ static int run(const struct cli_command *self, int argc, char **argv)
         return cli_usage(self, "say which two images to compare");
     look_begin();
     struct gv_error err = GV_ERROR_INIT;
+    cleanup_cli_image struct cli_image old = CLI_IMAGE_INIT, new = CLI_IMAGE_INIT;
     CLEANUP(gvmi) struct gvmi_image *x = NULL, *y = NULL;
-    if (gvmi_open(&x, argv[at], &err) < 0 || gvmi_open(&y, argv[at + 1], &err) < 0)
+    if (cli_image_open(&old, &x, argv[at], &err) < 0 || cli_image_open(&new, &y, argv[at + 1], &err) < 0)
         return cli_fail(&err);
     struct diff d = { .args = &a, .a = x, .b = y };
     struct cli_progress *progress = cli_progress_new(a.progress);

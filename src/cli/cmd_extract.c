@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include <string.h>
 
+#include "cli/image.h"
 #include "cli/look.h"
 #include "extract/extract.h"
 
@@ -108,8 +109,9 @@ static int run(const struct cli_command *self, int argc, char **argv)
     cleanup_free char *output = a.output ? gv_strdup(a.output) : default_output(argv[at]);
     struct gv_error err = GV_ERROR_INIT;
     struct extract_result result;
+    cleanup_cli_image struct cli_image image = CLI_IMAGE_INIT;
     CLEANUP(gvmi) struct gvmi_image *img = NULL;
-    if (gvmi_open(&img, argv[at], &err) < 0)
+    if (cli_image_open(&image, &img, argv[at], &err) < 0)
         return cli_fail(&err);
     struct cli_progress *progress = cli_progress_new(a.progress);
     struct gv_log log = cli_progress_log(progress, false);

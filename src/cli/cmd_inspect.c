@@ -2,6 +2,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "cli/image.h"
 #include "cli/look.h"
 
 struct inspect_args {
@@ -207,24 +208,25 @@ static int run(const struct cli_command *self, int argc, char **argv)
     if (at < 0)
         return at == CLI_HELP ? CLI_OK : CLI_USAGE;
     if (at == argc)
-        return cli_usage(self, "say which file to inspect");
+        return cli_usage(self, "say which image to inspect");
     look_begin();
     for (int i = at; i < argc; i++) {
         struct gv_error err = GV_ERROR_INIT;
+        cleanup_cli_image struct cli_image image = CLI_IMAGE_INIT;
         CLEANUP(gvmi) struct gvmi_image *img = NULL;
         cleanup_facts struct facts f = { 0 };
-        if (gvmi_open(&img, argv[i], &err) < 0 || collect(img, a.hash, &f, &err) < 0)
+        if (cli_image_open(&image, &img, argv[i], &err) < 0 || collect(img, a.hash, &f, &err) < 0)
             return cli_fail(&err);
         if (!a.json && i > at)
             putchar('\n');
-        (a.json ? print_json : print_text)(argv[i], img, &f);
+        (a.json ? print_json : print_text)(image.path, img, &f);
     }
     return CLI_OK;
 }
 
 const struct cli_command cmd_inspect = {
     .name = "inspect",
-    .synopsis = "[OPTIONS] FILE...",
+    .synopsis = "[OPTIONS] IMAGE...",
     .summary = "Show what a .gvmi file is and what would surprise at run time",
     .details = "Only the tables of the image are read, never its data, unless the hash is asked for.",
     .example = "  gvmkit inspect hello.gvmi",

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include <string.h>
 
+#include "cli/image.h"
 #include "cli/look.h"
 
 struct lint_args {
@@ -53,19 +54,20 @@ static int run(const struct cli_command *self, int argc, char **argv)
     if (at < 0)
         return at == CLI_HELP ? CLI_OK : CLI_USAGE;
     if (at == argc)
-        return cli_usage(self, "say which file to judge");
+        return cli_usage(self, "say which image to judge");
     look_begin();
     int status = CLI_OK;
     size_t elements = 0;
     for (int i = at; i < argc; i++) {
         struct gv_error err = GV_ERROR_INIT;
+        cleanup_cli_image struct cli_image image = CLI_IMAGE_INIT;
         CLEANUP(gvmi) struct gvmi_image *img = NULL;
         cleanup_strv struct gv_strv findings = { 0 };
-        if (gvmi_open(&img, argv[i], &err) < 0 || gvmi_lint(img, add_finding, &findings, &err) < 0) {
+        if (cli_image_open(&image, &img, argv[i], &err) < 0 || gvmi_lint(img, add_finding, &findings, &err) < 0) {
             status = cli_fail(&err);
             continue;
         }
-        print_findings(argv[i], &findings, a.json, &elements);
+        print_findings(image.path, &findings, a.json, &elements);
         if (findings.count > 0 && a.exit_code)
             status = CLI_FAILED;
     }
@@ -76,7 +78,7 @@ static int run(const struct cli_command *self, int argc, char **argv)
 
 const struct cli_command cmd_lint = {
     .name = "lint",
-    .synopsis = "[OPTIONS] FILE...",
+    .synopsis = "[OPTIONS] IMAGE...",
     .summary = "Tell what would surprise at run time",
     .details = "A line for each finding, none when there is nothing to say: an image without a volume, a program that is not\n"
                "there, content below a volume, a compression that providers cannot mount, and so on.",

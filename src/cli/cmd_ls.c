@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "cli/image.h"
 #include "cli/look.h"
 
 struct ls_args {
@@ -240,8 +241,9 @@ static int run(const struct cli_command *self, int argc, char **argv)
         return cli_usage(self, "say which image to list");
     look_begin();
     struct gv_error err = GV_ERROR_INIT;
+    cleanup_cli_image struct cli_image image = CLI_IMAGE_INIT;
     CLEANUP(gvmi) struct gvmi_image *img = NULL;
-    if (gvmi_open(&img, argv[at], &err) < 0)
+    if (cli_image_open(&image, &img, argv[at], &err) < 0)
         return cli_fail(&err);
     char *root[] = { (char[]){ "/" } };
     char **paths = at + 1 < argc ? argv + at + 1 : root;

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "cli/image.h"
 #include "cli/look.h"
 
 extern char **environ;
@@ -155,11 +156,13 @@ static int check_dir(const char *dir, struct gv_error *err)
     return 0;
 }
 
-static int mount_image(const char *image, const char *dir, bool foreground, struct gv_error *err)
+static int mount_image(const char *word, const char *dir, bool foreground, struct gv_error *err)
 {
+    cleanup_cli_image struct cli_image found = CLI_IMAGE_INIT;
     CLEANUP(gvmi) struct gvmi_image *img = NULL;
-    if (gvmi_open(&img, image, err) < 0 || check_dir(dir, err) < 0)
+    if (cli_image_open(&found, &img, word, err) < 0 || check_dir(dir, err) < 0)
         return -1;
+    const char *image = found.path;
     const char *program = have("squashfuse_ll") ? "squashfuse_ll" : "squashfuse";
     if (!have(program))
         return gv_error_set(err, GV_E_NOT_FOUND, 0, "there is no squashfuse; install the packages squashfuse and fuse3");

@@ -4,7 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cli/cli.h"
+#include "cli/image.h"
 #include "convert/convert.h"
 #include "session/session.h"
 
@@ -151,15 +151,15 @@ static void args_clear(struct run_args *a)
 }
 
 /* The image as a checked .gvmi: nothing that is broken gets as far as a VM. */
-static int open_image(struct run_args *a, const char *image, struct gvmi_image **img, char **path, int *lock, struct gv_error *err)
+static int open_image(struct run_args *a, const char *word, struct gvmi_image **img, struct cli_image *image, struct gv_error *err)
 {
     struct cli_progress *progress = cli_progress_new(a->progress);
     struct gv_log log = cli_progress_log(progress, a->session.debug);
     a->convert.source.log = a->convert.write.log = &log;
     a->convert.source.progress = a->convert.write.progress = cli_progress_sink(progress);
-    int status = convert_for_use(image, &a->convert, path, lock, err);
+    int status = cli_image_to_run(image, word, &a->convert, err);
     cli_progress_free(progress);
-    return status < 0 ? -1 : gvmi_open(img, *path, err);
+    return status < 0 ? -1 : gvmi_open(img, image->path, err);
 }
 
 /* The best shell of the image: its own idea of one, then bash, then sh. */
@@ -174,19 +174,18 @@ static const char *find_shell(struct gvmi_image *img)
     return NULL;
 }
 
-static int run_image(struct run_args *a, const char *image, char **args, bool shell)
+static int run_image(struct run_args *a, const char *word, char **args, bool shell)
 {
     struct gv_error err = GV_ERROR_INIT;
     struct gv_log log = cli_log(a->session.debug);
     CLEANUP(gvmi) struct gvmi_image *img = NULL;
-    cleanup_free char *path = NULL;
-    cleanup_close int lock = -1;
-    if (open_image(a, image, &img, &path, &lock, &err) < 0) {
+    cleanup_cli_image struct cli_image image = CLI_IMAGE_INIT;
+    if (open_image(a, word, &img, &image, &err) < 0) {
         cli_fail(&err);
         return SESSION_FAILED;
     }
     struct session_options *s = &a->session;
-    s->image = path;
+    s->image = image.path;
     s->config = gvmi_config(img);
     s->args = args;
     s->env = &a->env;
@@ -248,7 +247,10 @@ static int run_shell(const struct cli_command *self, int argc, char **argv)
     return status;
 }
 
-#define IMAGE_TEXT "IMAGE is a .gvmi file or anything `gvmkit build` accepts; that is converted once and kept in a cache."
+#define IMAGE_TEXT                                                                                                                         \
+    "IMAGE is a .gvmi file, an image of the store or one that `gvmkit pull` can fetch, or anything `gvmkit build` accepts; that is\n"      \
+    "converted once and kept in a cache. A bare USER/REPO:TAG that is not in the store is looked up in the registry that\n"                \
+    "GOLEM_REGISTRY_URL or REGISTRY_URL names, and else is a name of Docker's; golem:USER/REPO:TAG is always of Golem's registry."
 
 const struct cli_command cmd_run = {
     .name = "run",

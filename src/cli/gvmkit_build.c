@@ -9,11 +9,15 @@
 #include <unistd.h>
 
 #include "cli/conversion.h"
+#include "cli/login.h"
+#include "cli/upload.h"
 
 struct door_args {
     const char *output, *direct, *info_path;
-    const char *upload; /* the first option that would need the registry */
+    const char *push_to;
+    bool push, login, login_check, logout;
     bool force, info, version;
+    struct cli_upload upload;
     uint64_t chunk_size;
     struct cli_write_choice write;
     struct convert_options convert;
@@ -48,13 +52,24 @@ static const struct cli_option options[] = {
     { 0 },
 };
 
-static bool is_upload(const char *name)
+/* 1 when the option was one of the registry, 0 when not, -1 on a bad value. */
+static int take_registry(struct door_args *a, const char *name, const char *value, struct gv_error *err)
 {
-    static const char *const names[] = { "push", "push-to", "nologin", "login", "login-check", "logout" };
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (strcmp(name, names[i]) == 0)
-            return true;
-    return false;
+    const struct {
+        const char *name;
+        bool *to;
+    } flags[] = { { "push", &a->push },
+                  { "nologin", &a->upload.anonymous },
+                  { "login", &a->login },
+                  { "login-check", &a->login_check },
+                  { "logout", &a->logout } };
+    for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
+        if (strcmp(name, flags[i].name) == 0)
+            return *flags[i].to = true;
+    if (strcmp(name, "push-to") != 0)
+        return 0;
+    a->push_to = value;
+    return cli_upload_add(&a->upload, value, err) < 0 ? -1 : 1;
 }
 
 static int take_number(struct door_args *a, const char *name, const char *value, struct gv_error *err)
@@ -65,8 +80,12 @@ static int take_number(struct door_args *a, const char *name, const char *value,
             return -1;
         return a->chunk_size ? 0 : gv_error_set(err, GV_E_USAGE, 0, "a chunk cannot be empty");
     }
-    if (!strcmp(name, "upload-workers"))
-        return cli_number("the number of workers", value, 1, 64, &n, err);
+    if (!strcmp(name, "upload-workers")) {
+        if (cli_number("the number of workers", value, 1, 64, &n, err) < 0)
+            return -1;
+        a->upload.workers = (unsigned)n;
+        return 0;
+    }
     if (cli_number("the level", value, 1, 22, &n, err) < 0)
         return -1;
     a->write.level = (int)n;
@@ -76,10 +95,10 @@ static int take_number(struct door_args *a, const char *name, const char *value,
 static int take(void *user, const char *name, const char *value, struct gv_error *err)
 {
     struct door_args *a = user;
-    if (is_upload(name)) {
-        if (!a->upload)
-            a->upload = name;
-    } else if (!strcmp(name, "output")) {
+    int taken = take_registry(a, name, value, err);
+    if (taken)
+        return taken < 0 ? -1 : 0;
+    if (!strcmp(name, "output")) {
         a->output = value;
     } else if (!strcmp(name, "force")) {
         a->force = true;
@@ -161,9 +180,15 @@ static void print_conversion(const struct convert_result *r)
     printf(" -- size: %s, 1:%.1f of the layers (%s)\n", size, r->image.size ? (double)r->layer_bytes / (double)r->image.size : 0, layers);
 }
 
-static int write_info(const char *path, const char *image, const char *descriptor, const struct convert_descriptor *d, struct gv_error *err)
+static int write_info(const struct door_args *a, const char *image, const char *descriptor, const struct convert_descriptor *d,
+                      const char *base, struct gv_error *err)
 {
-    json_t *o = json_pack("{s:n, s:s, s:s}", "repoInfo", "hash", d->id, "sha3", d->hash);
+    const char *path = a->info_path;
+    const struct refs *tag = base && a->upload.tag_count ? &a->upload.tags[0] : NULL;
+    json_t *o = json_pack("{s:s, s:s}", "hash", d->id, "sha3", d->hash);
+    json_object_set_new(o, "repoInfo",
+                        tag ? json_pack("{s:s, s:s, s:s, s:s}", "url", base, "user", tag->user, "repo", tag->repository, "tag", tag->tag)
+                            : json_null());
     json_object_set_new(o, "imagePath", json_string(image));
     json_object_set_new(o, "imageDescrPath", json_string(descriptor));
     cleanup_free char *text = json_dumps(o, JSON_INDENT(2) | JSON_SORT_KEYS);
@@ -179,6 +204,29 @@ static int write_info(const char *path, const char *image, const char *descripto
     return gv_outfile_commit(file, err);
 }
 
+static bool wants_upload(const struct door_args *a)
+{
+    return a->push || a->push_to;
+}
+
+static int upload(struct door_args *a, const char *path, const struct convert_descriptor *d, const struct gv_log *log,
+                  struct cli_uploaded *out, struct gv_error *err)
+{
+    printf(" * Uploading the image\n");
+    fflush(stdout);
+    if (cli_upload(&a->upload, path, d, log, a->convert.source.progress, out, err) < 0)
+        return -1;
+    cli_progress_hide(a->progress);
+    char sent[32];
+    cli_format_size(sent, out->pushed.bytes);
+    print_result(out->pushed.chunks ? "uploaded" : "the registry had all of it", out->pushed.chunks ? sent : out->base);
+    for (size_t i = 0; i < a->upload.tag_count; i++) {
+        cleanup_free char *name = refs_name(&a->upload.tags[i]);
+        print_result("image tag", name);
+    }
+    return 0;
+}
+
 /* Descriptor and link of a finished file; hash is its hash when that is known. */
 static int describe(struct door_args *a, const char *path, const char *hash, const struct gv_log *log, struct gv_error *err)
 {
@@ -188,14 +236,17 @@ static int describe(struct door_args *a, const char *path, const char *hash, con
     if (convert_descriptor_of_file(&d, path, a->chunk_size, hash, a->convert.source.progress, &file, err) < 0)
         return -1;
     cli_progress_hide(a->progress);
-    if (d.chunks > CONVERT_DESCRIPTOR_CHUNKS_MAX)
+    if (d.chunks > CONVERT_DESCRIPTOR_CHUNKS_MAX && !wants_upload(a))
         gv_warn(log, "%llu chunks are more than the %u that the registry takes; give a larger --upload-chunk-size",
                 (unsigned long long)d.chunks, CONVERT_DESCRIPTOR_CHUNKS_MAX);
     cli_format_size(chunk, d.chunk_size);
     print_result("descriptor", file);
     printf(" -- descriptor id: %s (%llu chunk%s of %s)\n", d.id, (unsigned long long)d.chunks, d.chunks == 1 ? "" : "s", chunk);
     printf(" -- image link (for use in SDK): %s\n", d.hash);
-    return a->info_path ? write_info(a->info_path, path, file, &d, err) : 0;
+    cleanup_cli_uploaded struct cli_uploaded uploaded = { 0 };
+    if (wants_upload(a) && upload(a, path, &d, log, &uploaded, err) < 0)
+        return -1;
+    return a->info_path ? write_info(a, path, file, &d, uploaded.base, err) : 0;
 }
 
 static int work(struct door_args *a, const char *image, const struct gv_log *log, struct gv_error *err)
@@ -229,17 +280,25 @@ static int start(const struct cli_command *self, struct door_args *a, int operan
         printf("gvmkit-build %s\n", GVMKIT_VERSION);
         return CLI_OK;
     }
-    if (a->upload) {
-        gv_error_set(&err, GV_E_UNSUPPORTED, 0,
-                     "--%s: this version does not talk to the registry; without it, the file, its link and its descriptor are made",
-                     a->upload);
-        return cli_fail(&err);
-    }
+    if (a->login || a->login_check || a->logout)
+        return (a->logout  ? cli_logout(&err)
+                : a->login ? cli_login(NULL, false, &err)
+                           : cli_login_check(false, &err)) < 0
+                   ? cli_fail(&err)
+                   : CLI_OK;
     if (operands > 1)
         return cli_usage(self, "only one image can be converted at a time");
     if (a->direct ? operands != 0 || a->info : operands != 1)
         return cli_usage(self, a->direct ? "--direct-file-upload takes no image" : "say which image to convert");
-    if (cli_write_options(&a->convert.write, &a->write, &err) < 0)
+    if (a->upload.anonymous && (a->push_to || !a->push))
+        return cli_usage(self, "--nologin goes with --push alone");
+    if (a->push && !a->push_to && !a->upload.anonymous) {
+        if (a->direct)
+            return cli_usage(self, "a file has no name in the registry; say --push-to USER/REPO:TAG");
+        if (cli_upload_add(&a->upload, image, &err) < 0)
+            return cli_usage(self, "%s; say --push-to USER/REPO:TAG", err.msg);
+    }
+    if (cli_write_options(&a->convert.write, &a->write, &err) < 0 || (wants_upload(a) && cli_upload_check(&a->upload, &err) < 0))
         return cli_fail(&err);
     a->progress = cli_progress_new(a->mode);
     struct gv_log log = cli_progress_log(a->progress, false);
@@ -258,6 +317,7 @@ static int run(const struct cli_command *self, int argc, char **argv)
     int at = cli_parse(self, argc, argv, take, &a);
     int status = at < 0 ? (at == CLI_HELP ? CLI_OK : CLI_USAGE) : start(self, &a, argc - at, argv[at]);
     convert_edits_clear(&a.edits);
+    cli_upload_clear(&a.upload);
     return status;
 }
 
@@ -270,8 +330,9 @@ const struct cli_command door_gvmkit_build = {
         "IMAGE_NAME is any name that Docker takes, and anything that `gvmkit build` takes. A file that holds the same image already is "
         "kept,\n"
         "one that holds another is replaced. FILE.descr.bin is written beside it, which is what the registry wants to know of it.\n\n"
-        "Uploading and the options of accounts are not in this version: with one of --push, --push-to, --nologin, --login,\n"
-        "--login-check and --logout nothing is done.",
+        "The registry is the one that GOLEM_REGISTRY_URL or REGISTRY_URL names, by default https://registry.golem.network. The account is "
+        "the\n"
+        "one of --login, or of REGISTRY_USER and REGISTRY_TOKEN. What the registry has already is not sent again.",
     .example = "  gvmkit-build golem-example\n"
                "  gvmkit-build --direct-file-upload golem-example-latest-b96444b9b3.gvmi",
     .options = options,

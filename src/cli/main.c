@@ -8,8 +8,32 @@
 #include "cli/cli.h"
 
 static const struct cli_command *const commands[] = {
-    &cmd_build, &cmd_edit, &cmd_inspect, &cmd_ls,  &cmd_cat,   &cmd_extract, &cmd_diff, &cmd_verify,
-    &cmd_lint,  &cmd_hash, &cmd_mount,   &cmd_run, &cmd_shell, &cmd_doctor,  &cmd_dbg,  &cmd_serve,
+    /* clang-format off */
+    &cmd_build,
+    &cmd_edit,
+    &cmd_inspect,
+    &cmd_ls,
+    &cmd_cat,
+    &cmd_extract,
+    &cmd_diff,
+    &cmd_verify,
+    &cmd_lint,
+    &cmd_hash,
+    &cmd_mount,
+    &cmd_images,
+    &cmd_pull,
+    &cmd_push,
+    &cmd_tag,
+    &cmd_rm,
+    &cmd_prune,
+    &cmd_login,
+    &cmd_logout,
+    &cmd_serve,
+    &cmd_run,
+    &cmd_shell,
+    &cmd_doctor,
+    &cmd_dbg,
+    /* clang-format on */
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 

@@ -361,23 +361,33 @@ int gv_remove_tree(const char *path, struct gv_error *err)
     return status;
 }
 
-char *gv_cache_dir(struct gv_error *err)
+/* The directory gvmkit below the one that a variable names, or below one in the home directory; made if missing. */
+static char *user_dir(const char *variable, const char *below_home, const char *what, struct gv_error *err)
 {
-    const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    char *dir;
+    const char *xdg = getenv(variable), *home = getenv("HOME");
+    cleanup_free char *dir = NULL;
     if (xdg && *xdg == '/')
         dir = gv_asprintf("%s/gvmkit", xdg);
     else if (home && *home == '/')
-        dir = gv_asprintf("%s/.cache/gvmkit", home);
-    else {
-        gv_error_set(err, GV_E_NOT_FOUND, 0, "no place for the cache; set HOME or XDG_CACHE_HOME");
-        return NULL;
-    }
-    if (gv_mkdir_p(dir, 0700, err) < 0) {
-        free(dir);
-        return NULL;
-    }
-    return dir;
+        dir = gv_asprintf("%s/%s/gvmkit", home, below_home);
+    else
+        gv_error_set(err, GV_E_NOT_FOUND, 0, "no place for %s; set HOME or %s", what, variable);
+    return dir && gv_mkdir_p(dir, 0700, err) == 0 ? steal_ptr(dir) : NULL;
+}
+
+char *gv_cache_dir(struct gv_error *err)
+{
+    return user_dir("XDG_CACHE_HOME", ".cache", "the cache", err);
+}
+
+char *gv_data_dir(struct gv_error *err)
+{
+    return user_dir("XDG_DATA_HOME", ".local/share", "images", err);
+}
+
+char *gv_config_dir(struct gv_error *err)
+{
+    return user_dir("XDG_CONFIG_HOME", ".config", "settings", err);
 }
 
 char *gv_runtime_dir(struct gv_error *err)

@@ -51,6 +51,9 @@ char *gv_path_normal(const char *path);
 
 /* $XDG_CACHE_HOME/gvmkit (default ~/.cache/gvmkit), made if missing with mode 0700; result is the caller's to free. NULL on failure. */
 char *gv_cache_dir(struct gv_error *err);
+/* The same of $XDG_DATA_HOME (~/.local/share), for what cannot be made again, and of $XDG_CONFIG_HOME (~/.config). */
+char *gv_data_dir(struct gv_error *err);
+char *gv_config_dir(struct gv_error *err);
 /* $XDG_RUNTIME_DIR, or a directory of mode 0700 owned by us below /tmp; for the same purpose: state that ends with the session. */
 char *gv_runtime_dir(struct gv_error *err);
 

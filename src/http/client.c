@@ -37,6 +37,8 @@ struct http_client {
 
 struct transfer {
     struct http_client *client;
+    const struct http_request *request;
+    uint64_t sent; /* of a body that is read piece by piece */
     CURL *curl;
     const struct http_sink *sink;
     struct http_response *out;
@@ -279,6 +281,29 @@ static size_t on_data(char *p, size_t size, size_t count, void *user)
     return t->enough ? 0 : n;
 }
 
+static size_t on_read(char *p, size_t size, size_t count, void *user)
+{
+    struct transfer *t = user;
+    uint64_t left = t->request->body_size - t->sent;
+    size_t n = left < size * count ? (size_t)left : size * count;
+    if (n && t->request->read_body(t->request->user, t->sent, p, n) < 0) {
+        fail(t, GV_E_IO, "what is to be sent cannot be read");
+        return CURL_READFUNC_ABORT;
+    }
+    t->sent += n;
+    return n;
+}
+
+/* A connection that was kept may turn out to be gone: then libcurl sends the body again on another one. */
+static int on_seek(void *user, curl_off_t offset, int origin)
+{
+    struct transfer *t = user;
+    if (origin != SEEK_SET || offset < 0 || (uint64_t)offset > t->request->body_size)
+        return CURL_SEEKFUNC_FAIL;
+    t->sent = (uint64_t)offset;
+    return CURL_SEEKFUNC_OK;
+}
+
 static int on_progress(void *user, curl_off_t down_total, curl_off_t down, curl_off_t up_total, curl_off_t up)
 {
     (void)down_total;
@@ -361,15 +386,23 @@ static void set_transfer(struct setting *s, struct transfer *t)
         SET(s, CURLOPT_TIMEOUT_MS, (long)t->sink->whole_ms);
 }
 
-static void set_request(struct setting *s, const struct http_request *r, const char *url, const char *method, struct curl_slist *headers)
+static void set_request(struct setting *s, struct transfer *t, const char *url, const char *method, struct curl_slist *headers)
 {
+    const struct http_request *r = t->request;
     SET(s, CURLOPT_URL, url);
     SET(s, CURLOPT_HTTPHEADER, headers);
     if (!strcmp(method, "HEAD")) {
         SET(s, CURLOPT_NOBODY, 1L);
     } else if (!strcmp(method, "POST")) {
         SET(s, CURLOPT_POST, 1L);
-        SET(s, CURLOPT_POSTFIELDS, r->body ? r->body : "");
+        if (r->read_body) {
+            SET(s, CURLOPT_READFUNCTION, on_read);
+            SET(s, CURLOPT_READDATA, t);
+            SET(s, CURLOPT_SEEKFUNCTION, on_seek);
+            SET(s, CURLOPT_SEEKDATA, t);
+        } else {
+            SET(s, CURLOPT_POSTFIELDS, r->body ? r->body : "");
+        }
         SET(s, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body_size);
     }
 }
@@ -469,19 +502,20 @@ static int make_headers(const struct curl_api *api, struct curl_slist **list, co
     return add_header(api, list, NULL, "Expect:", err);
 }
 
-static enum http_outcome send_hop(struct transfer *t, const struct http_request *r, const struct hop *hop, struct curl_slist *headers,
-                                  char **redirect, struct gv_error *err)
+static enum http_outcome send_hop(struct transfer *t, const struct hop *hop, struct curl_slist *headers, char **redirect,
+                                  struct gv_error *err)
 {
     const struct curl_api *api = t->client->api;
     struct setting s = { .api = api, .curl = t->curl };
     api->easy_reset(t->curl);
     t->begun = t->failed = t->enough = false;
     t->header_bytes = t->dropped = 0;
+    t->sent = 0;
     t->detail[0] = '\0';
     reset_response(t->out);
     set_client(&s, t->client, hop->url);
     set_transfer(&s, t);
-    set_request(&s, r, hop->url, hop->method, headers);
+    set_request(&s, t, hop->url, hop->method, headers);
     if (s.status != CURLE_OK) {
         gv_error_set(err, GV_E_INTERNAL, 0, "libcurl: %s", api->easy_strerror(s.status));
         return HTTP_REFUSED;
@@ -502,13 +536,12 @@ static enum http_outcome send_hop(struct transfer *t, const struct http_request 
     return HTTP_DONE;
 }
 
-static enum http_outcome one_hop(struct transfer *t, const struct http_request *r, const struct hop *hop, char **redirect,
-                                 struct gv_error *err)
+static enum http_outcome one_hop(struct transfer *t, const struct hop *hop, char **redirect, struct gv_error *err)
 {
     struct curl_slist *headers = NULL;
     enum http_outcome outcome = HTTP_REFUSED;
-    if (make_headers(t->client->api, &headers, r, hop, err) == 0)
-        outcome = send_hop(t, r, hop, headers, redirect, err);
+    if (make_headers(t->client->api, &headers, t->request, hop, err) == 0)
+        outcome = send_hop(t, hop, headers, redirect, err);
     t->client->api->slist_free_all(headers);
     return outcome;
 }
@@ -516,7 +549,7 @@ static enum http_outcome one_hop(struct transfer *t, const struct http_request *
 enum http_outcome http_exchange(struct http_client *c, const struct http_request *request, const char *range, const char *if_range,
                                 const struct http_sink *sink, struct http_response *out, struct gv_error *err)
 {
-    struct transfer t = { .client = c, .sink = sink, .out = out };
+    struct transfer t = { .client = c, .request = request, .sink = sink, .out = out };
     struct hop hop = { .method = request->method ? request->method : "GET", .range = range, .if_range = if_range, .authorized = true };
     cleanup_free char *url = gv_strdup(request->url), *home = http_origin(url), *next = NULL;
     if (!home) {
@@ -531,7 +564,7 @@ enum http_outcome http_exchange(struct http_client *c, const struct http_request
     enum http_outcome outcome;
     for (int redirects = 0;; redirects++) {
         hop.url = url;
-        outcome = one_hop(&t, request, &hop, &next, err);
+        outcome = one_hop(&t, &hop, &next, err);
         if (outcome != HTTP_DONE || !next || (!strcmp(hop.method, "POST") && out->status != 303))
             break;
         cleanup_free char *from = http_origin(url), *to = http_origin(next);

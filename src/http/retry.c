@@ -13,11 +13,12 @@
 #include "http/curl.h"
 #include "http/exchange.h"
 
-#define WHOLE_MS 120000UL         /* for an answer that is taken into memory */
-#define WAIT_MAX_MS 30000U        /* between attempts */
-#define TELL_MS 4000U             /* a wait that somebody may wonder about */
-#define RETRY_AFTER_MAX 60L       /* seconds: a server that asks for more is told about instead */
-#define AHEAD ((uint64_t)1 << 20) /* what counts as getting ahead */
+#define WHOLE_MS 120000UL            /* for an answer that is taken into memory */
+#define LARGE_BODY ((size_t)1 << 20) /* its time depends on the line; one that stalls is given up anyway */
+#define WAIT_MAX_MS 30000U           /* between attempts */
+#define TELL_MS 4000U                /* a wait that somebody may wonder about */
+#define RETRY_AFTER_MAX 60L          /* seconds: a server that asks for more is told about instead */
+#define AHEAD ((uint64_t)1 << 20)    /* what counts as getting ahead */
 
 long http_retry_after(const struct http_response *r)
 {
@@ -107,7 +108,7 @@ int http_fetch(struct http_client *c, const struct http_request *request, size_t
 {
     struct attempts a = attempts_for(c, request);
     struct memory memory = { .body = &out->body, .max = max };
-    const struct http_sink sink = { .data = memory_data, .user = &memory, .whole_ms = WHOLE_MS };
+    const struct http_sink sink = { .data = memory_data, .user = &memory, .whole_ms = request->body_size > LARGE_BODY ? 0 : WHOLE_MS };
     for (;;) {
         struct gv_error why = GV_ERROR_INIT;
         enum http_outcome outcome = http_exchange(c, request, NULL, NULL, &sink, out, &why);
@@ -130,7 +131,8 @@ int http_fetch(struct http_client *c, const struct http_request *request, size_t
 struct download {
     struct http_file *file;
     const struct http_request *request;
-    bool ranged; /* a range was asked for */
+    bool ranged;  /* a range was asked for */
+    bool changed; /* what the server has now is not what is there a part of */
 };
 
 /* "bytes FIRST-LAST/TOTAL" or "bytes * /TOTAL"; what is not said is HTTP_SIZE_UNKNOWN. */
@@ -180,16 +182,52 @@ static int start_over(struct http_file *f, struct gv_error *err)
     return ftruncate(f->fd, 0) < 0 ? gv_error_errno(err, "cannot empty a file") : 0;
 }
 
+/*
+ * What names this version of the file. A date does so when the file has not changed again within its second (RFC 9110, 8.8.2.2): the answer must
+ * be a minute younger, as servers' clocks and caches go.
+ */
+static void take_validator(struct http_file *f, const struct http_response *r)
+{
+    size_t at = 0;
+    const char *text = http_response_header(r, "etag", &at);
+    f->etag[0] = '\0';
+    if (!text || text[0] != '"') {
+        size_t at_changed = 0, at_date = 0;
+        const struct curl_api *api = curl_load(NULL);
+        text = http_response_header(r, "last-modified", &at_changed);
+        const char *date = http_response_header(r, "date", &at_date);
+        time_t changed = api && text ? api->getdate(text, NULL) : -1, sent = api && date ? api->getdate(date, NULL) : -1;
+        if (changed < 0 || sent < 0 || sent - changed < 60)
+            return;
+    }
+    if (strlen(text) < sizeof(f->etag))
+        memcpy(f->etag, text, strlen(text) + 1);
+}
+
+/* Whether a part says of itself that it is of another version; a server may know no If-Range. */
+static bool is_other_version(const struct http_file *f, const struct http_response *r)
+{
+    size_t at = 0;
+    const char *etag = http_response_header(r, "etag", &at);
+    return !f->by_content && f->etag[0] == '"' && etag && etag[0] == '"' && strcmp(etag, f->etag) != 0;
+}
+
 static int download_begin(void *user, const struct http_response *r, struct gv_error *err)
 {
     struct download *d = user;
     struct http_file *f = d->file;
     if (r->status == 206 && d->ranged) {
         uint64_t first, total;
+        if (is_other_version(f, r)) {
+            d->changed = true;
+            return gv_error_set(err, GV_E_CORRUPT, 0, "`%.300s` has changed", d->request->url);
+        }
         if (!content_range(r, &first, &total) || first != f->have)
             return gv_error_set(err, GV_E_PROTOCOL, 0, "`%.300s`: the server sends another part of the file than it was asked for",
                                 d->request->url);
-        return total == HTTP_SIZE_UNKNOWN ? 0 : check_total(d, total, err);
+        if (total != HTTP_SIZE_UNKNOWN && check_total(d, total, err) < 0)
+            return -1;
+        return f->begin ? f->begin(f->user, r, err) : 0;
     }
     if (r->status != 200)
         return gv_error_set(err, GV_E_PROTOCOL, 0, "`%.300s`: the server answers with status %ld where there should be a file",
@@ -198,11 +236,8 @@ static int download_begin(void *user, const struct http_response *r, struct gv_e
         return -1;
     if (start_over(f, err) < 0)
         return -1;
-    size_t at = 0;
-    const char *etag = http_response_header(r, "etag", &at);
-    if (etag && etag[0] == '"' && strlen(etag) < sizeof(f->etag))
-        memcpy(f->etag, etag, strlen(etag) + 1);
-    return 0;
+    take_validator(f, r);
+    return f->begin ? f->begin(f->user, r, err) : 0;
 }
 
 static int download_data(void *user, const void *p, size_t n, struct gv_error *err)
@@ -240,7 +275,7 @@ static enum step download_step(struct download *d, const struct http_response *o
     if (out->status != 416 || !d->ranged)
         return may_pass(out->status) ? STEP_AGAIN : STEP_DONE;
     /* Nothing after what is there: it is complete, or it is not what the server has. */
-    if (f->size == HTTP_SIZE_UNKNOWN && content_range(out, &first, &total) && total == f->have) {
+    if ((f->size == HTTP_SIZE_UNKNOWN || f->size == f->have) && content_range(out, &first, &total) && total == f->have) {
         f->size = f->have;
         return STEP_DONE;
     }
@@ -254,8 +289,6 @@ int http_download(struct http_client *c, const struct http_request *request, str
     struct attempts a = attempts_for(c, request);
     struct download d = { .file = file, .request = request };
     const struct http_sink sink = { .begin = download_begin, .data = download_data, .user = &d };
-    if (!file->by_content && !file->etag[0])
-        file->have = 0;
     if (file->size != HTTP_SIZE_UNKNOWN && file->have > file->size)
         file->have = 0;
     if (file->by_content && file->have && file->have == file->size) {
@@ -266,10 +299,16 @@ int http_download(struct http_client *c, const struct http_request *request, str
     uint64_t mark = file->have;
     for (;;) {
         struct gv_error why = GV_ERROR_INIT;
+        if (file->have && !file->by_content && !file->etag[0] && start_over(file, err) < 0)
+            return -1; /* nothing tells whether the rest would be of the same file */
         cleanup_free char *range = file->have ? gv_asprintf("bytes=%" PRIu64 "-", file->have) : NULL;
         d.ranged = range != NULL;
         enum http_outcome outcome = http_exchange(c, request, range, range && !file->by_content ? file->etag : NULL, &sink, out, &why);
         enum step step = outcome == HTTP_DONE ? download_step(&d, out, &why) : outcome == HTTP_LOST ? STEP_AGAIN : STEP_FAILED;
+        if (d.changed) {
+            d.changed = false;
+            step = start_over(file, &why) < 0 ? STEP_FAILED : STEP_AGAIN;
+        }
         if (step == STEP_DONE)
             return 0;
         if (file->have >= mark + AHEAD) {

@@ -1,0 +1,360 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-3.0-or-later
+# The store: images arrive whole whatever happens on the way, and go only when nobody uses them.
+
+load helper
+
+OTHER_HASH=6b4e03423667dbb73b6e15454f0eb1abd4597f9a1b078e3f5b5a6bc7
+
+setup_file()
+{
+	e2e_setup_file
+	export WWW=$BATS_FILE_TMPDIR/www LOG=$BATS_FILE_TMPDIR/requests
+	mkdir "$WWW"
+	: >"$LOG"
+	/usr/bin/python3 "$E2E/faults.py" make "$WWW/big" 6000000
+	/usr/bin/python3 "$E2E/faults.py" make "$WWW/small" 200000
+	local name
+	for name in one two three; do
+		/usr/bin/python3 "$E2E/faults.py" make "$WWW/$name" 100000
+	done
+	/usr/bin/python3 "$E2E/faults.py" "$BATS_FILE_TMPDIR/port" "$WWW" "$LOG" >/dev/null 2>&1 </dev/null 3>&- 4>&- &
+	echo $! >"$BATS_FILE_TMPDIR/pid"
+	wait_until test -e "$BATS_FILE_TMPDIR/port"
+	URL=http://127.0.0.1:$(cat "$BATS_FILE_TMPDIR/port")
+	BIG=$(hash_of "$WWW/big") SMALL=$(hash_of "$WWW/small")
+	export URL BIG SMALL
+}
+
+teardown_file() { kill "$(cat "$BATS_FILE_TMPDIR/pid")"; }
+
+setup()
+{
+	e2e_setup
+	export HOME=$BATS_TEST_TMPDIR/home XDG_DATA_HOME=$BATS_TEST_TMPDIR/data
+	export STORE=$XDG_DATA_HOME/gvmkit/images
+	# A registry that is not there: nothing here may ask the real one.
+	export GOLEM_REGISTRY_URL=$URL/registry
+	mkdir "$HOME"
+	unset REGISTRY_URL XDG_CONFIG_HOME GOLEM_DEV_MODE
+}
+
+teardown() { assert_nothing_left; }
+
+hash_of() { gvmkit hash "$1" | cut -d ' ' -f 1; }
+
+pull() { gvmkit pull --progress none "$@"; }
+
+# The requests since the last call: ranges asked for, one a line.
+requests()
+{
+	grep -F " $1 " "$LOG" | awk '{ print $3 }'
+}
+
+assert_stored() { cmp "$WWW/$2" "$STORE/$1.gvmi"; }
+
+# Nothing but what belongs to complete images.
+assert_no_leftovers()
+{
+	local left
+	left=$(cd "$STORE" && find . -name '*.part' -o -name '*.state' -o -name '.*.*')
+	assert_equal "$left" ""
+}
+
+@test "pull fetches an image, and needs no server the second time" {
+	run -0 pull "hash:sha3:$SMALL:$URL/small"
+	assert_contains "$output" "$SMALL"
+	assert_stored "$SMALL" small
+	run -0 pull "HASH://sha3:0x${SMALL^^}:$URL/not-there"
+	assert_contains "$output" "was there already"
+	run -0 --separate-stderr pull --json "$URL/small#$SMALL"
+	assert_equal "$(jq -r '.[0].hash, .[0].fetched, .[0].size' <<<"$output" | tr '\n' ' ')" "$SMALL false 200000 "
+	run -0 pull --hash "$SMALL" "$URL/x"
+	run -1 pull "$URL/small"
+	assert_contains "$output" "says no hash"
+	assert_no_leftovers
+}
+
+@test "a lost connection is made again, and the rest asked for" {
+	run -0 pull "$URL/drop-3/big#$BIG"
+	assert_stored "$BIG" big
+	assert_equal "$(requests /drop-3/big | tr '\n' ' ')" "- bytes=2000000- bytes=3333333- bytes=4222222- "
+	assert_contains "$(grep -F 'drop-3' "$LOG" | tail -1)" ' "'
+	assert_no_leftovers
+}
+
+@test "a download goes on in another process" {
+	gvmkit pull --progress none "$URL/slow-2000000/big#$BIG" >/dev/null 2>&1 3>&- &
+	local pid=$!
+	wait_until test -s "$STORE/$BIG.part"
+	sleep 0.5
+	kill -KILL $pid
+	wait $pid || true
+	local have
+	have=$(stat -c %s "$STORE/$BIG.part")
+	[ "$have" -gt 0 ] && [ "$have" -lt 6000000 ]
+	run -0 pull "$URL/slow-2000000/big#$BIG"
+	assert_equal "$(requests /slow-2000000/big | tail -1)" "bytes=$have-"
+	assert_stored "$BIG" big
+	assert_no_leftovers
+}
+
+@test "stale bytes are never joined: the server's file has changed meanwhile" {
+	local way
+	for way in changed blind mixed; do
+		run -0 pull "$URL/$way/big#$BIG"
+		assert_stored "$BIG" big
+		gvmkit rm "$BIG"
+	done
+	assert_equal "$(requests /changed/big | tr '\n' ' ')" "- bytes=3000000- "
+	assert_equal "$(requests /blind/big | tr '\n' ' ')" "- bytes=3000000- - "
+	assert_equal "$(requests /mixed/big | tr '\n' ' ')" "- bytes=3000000- - "
+	assert_no_leftovers
+}
+
+@test "what cannot be told apart is fetched again from its beginning" {
+	mkdir -p "$STORE"
+	head -c 1000 "$WWW/small" >"$STORE/$SMALL.part"
+	run -0 pull "$URL/no-etag/small#$SMALL"
+	assert_equal "$(requests /no-etag/small)" "-"
+	gvmkit rm "$SMALL"
+	# A part that lost its end with the machine's power, of the right version: only the hash tells.
+	head -c 100000 /dev/zero >"$STORE/$SMALL.part"
+	printf '{"url":"%s","version":"Mon, 01 Jan 2024 00:00:00 GMT"}' "$URL/dated/small" >"$STORE/$SMALL.state"
+	run -0 pull "$URL/dated/small#$SMALL"
+	assert_contains "$output" "does not fit the rest"
+	assert_stored "$SMALL" small
+	assert_equal "$(requests /dated/small | tr '\n' ' ')" "bytes=100000- - "
+	assert_no_leftovers
+}
+
+@test "servers without ranges, with redirects, with a bad day" {
+	local way
+	for way in no-range redirect status-500-2 status-503-1 typed; do
+		run -0 pull "$URL/$way/small#$SMALL"
+		assert_stored "$SMALL" small
+		gvmkit rm "$SMALL"
+	done
+	head -c 1000 "$WWW/small" >"$STORE/$SMALL.part"
+	printf '{"url":"%s","version":"\\"x\\""}' "$URL/no-range/small" >"$STORE/$SMALL.state"
+	run -0 pull "$URL/no-range/small#$SMALL"
+	assert_stored "$SMALL" small
+	assert_no_leftovers
+}
+
+@test "what went wrong is said: not found, a page, a wrong file, a status" {
+	local way said
+	while read -r way said; do
+		run -1 pull "$URL/$way#$SMALL"
+		assert_one_line_error "$output"
+		assert_contains "$output" "$said"
+		[ ! -e "$STORE/$SMALL.gvmi" ]
+	done <<-EOF
+		nowhere there is no such file (status 404)
+		page-404/small there is no such file (status 404)
+		page-200/small is a web page
+		page-403/small does not let us have it (status 403)
+		loop/small redirects more than
+		empty/small is empty
+		other/small is another image than $SMALL
+		short-length/small is another image than $SMALL
+		status-416/small does not send a file (status 416)
+	EOF
+	run -1 pull "http://127.0.0.1:1/x#$SMALL"
+	assert_contains "$output" "cannot connect"
+	assert_no_leftovers
+	run -0 gvmkit images --json
+	assert_equal "$output" "[]"
+	assert_equal "$(ls "$STORE")" ""
+}
+
+@test "several URLs are tried in turn" {
+	run -0 --separate-stderr pull --mirror "$URL/other/small" --mirror "$URL/small" "$URL/nowhere#$SMALL"
+	assert_contains "$stderr" "status 404"
+	assert_contains "$stderr" "is another image"
+	assert_stored "$SMALL" small
+	run -0 gvmkit images --json
+	assert_equal "$(jq -r '.[0].origins[]' <<<"$output")" "$URL/small"
+}
+
+@test "a body that is always cut off fails in the end, and the part is kept" {
+	run -1 pull "$URL/part-100000/small#$SMALL"
+	assert_contains "$output" "connection to"
+	assert_equal "$(stat -c %s "$STORE/$SMALL.part")" 100000
+	# A mirror with the same entity tag goes on from there.
+	run -0 pull "$URL/small#$SMALL"
+	assert_equal "$(requests /small | tail -1)" "bytes=100000-"
+	assert_stored "$SMALL" small
+}
+
+@test "two processes that pull the same image fetch it once" {
+	: >"$LOG"
+	gvmkit pull --progress none "$URL/slow-6000000/big#$BIG" >one.out 2>&1 3>&- &
+	local first=$!
+	wait_until test -s "$STORE/$BIG.part"
+	run -0 pull "$URL/slow-6000000/big#$BIG"
+	assert_contains "$output" "waiting for it"
+	wait $first
+	assert_equal "$(requests /slow-6000000/big)" "-"
+	assert_stored "$BIG" big
+}
+
+@test "one that waits takes over when the other is killed" {
+	gvmkit pull --progress none "$URL/slow-4000000/big#$BIG" >one.out 2>&1 3>&- &
+	local first=$!
+	wait_until test -s "$STORE/$BIG.part"
+	gvmkit pull --progress none "$URL/slow-4000000/big#$BIG" >two.out 2>&1 3>&- &
+	local second=$!
+	wait_until grep -qs "waiting" two.out
+	kill -KILL $first
+	wait $first || true
+	wait $second
+	assert_stored "$BIG" big
+	assert_contains "$(requests /slow-4000000/big | tail -1)" "bytes="
+}
+
+@test "killed at any moment, nothing is lost or wrong" {
+	local round pid rounds=${GVMKIT_TEST_ROUNDS:-15} whole=0
+	for ((round = 0; round < rounds; round++)); do
+		gvmkit pull --progress none "$URL/slow-20000000/big#$BIG" >/dev/null 2>&1 3>&- &
+		pid=$!
+		sleep "0.$((RANDOM % 3))$((RANDOM % 10))"
+		kill -KILL $pid 2>/dev/null || true
+		wait $pid || true
+		[ -e "$STORE/$BIG.gvmi" ] || continue
+		assert_stored "$BIG" big
+		whole=$((whole + 1))
+		gvmkit rm "$BIG"
+	done
+	echo "$rounds rounds, $whole downloads were complete"
+	run -0 pull "$URL/slow-20000000/big#$BIG"
+	assert_stored "$BIG" big
+	assert_no_leftovers
+}
+
+@test "a full disk is said, and what has arrived is used when there is room" {
+	[ "$(id -u)" -eq 0 ] || skip "only root can make a small file system"
+	mkdir "$XDG_DATA_HOME"
+	mount -t tmpfs -o size=5m none "$XDG_DATA_HOME" || skip "no file system can be mounted here"
+	run pull "$URL/big#$BIG"
+	local first_status=$status first=$output
+	run pull "$URL/endless/big#$BIG"
+	local second_status=$status second=$output kept
+	kept=$(stat -c %s "$STORE/$BIG.part")
+	mount -o remount,size=20m "$XDG_DATA_HOME"
+	run pull "$URL/big#$BIG"
+	local third_status=$status same=0
+	cmp "$WWW/big" "$STORE/$BIG.gvmi" || same=1
+	umount "$XDG_DATA_HOME"
+	assert_equal "$first_status $second_status $third_status $same" "1 1 0 0"
+	assert_contains "$first" "No space left on device"
+	assert_contains "$first" "gvmkit prune"
+	assert_contains "$second" "No space left on device"
+	[ "$kept" -gt 1000000 ]
+}
+
+@test "images lists, rm removes by name or hash, and nothing in use" {
+	pull "$URL/one#$(hash_of "$WWW/one")" "$URL/two#$(hash_of "$WWW/two")"
+	run -0 gvmkit images
+	assert_equal "${#lines[@]}" 3
+	local one two
+	one=$(hash_of "$WWW/one") two=$(hash_of "$WWW/two")
+	exec 7<"$STORE/$one.lock"
+	flock -s 7
+	run -0 gvmkit images --json
+	assert_equal "$(jq -c --arg h "$one" 'map(select(.hash == $h))[0].in_use' <<<"$output")" true
+	run -1 gvmkit rm "$one"
+	assert_contains "$output" "is in use"
+	exec 7<&-
+	run -0 gvmkit rm "${one:0:8}" "$two"
+	run -1 gvmkit rm "$one"
+	assert_contains "$output" "there is no image"
+	assert_equal "$(ls "$STORE")" ""
+}
+
+@test "prune keeps the most recently used ones, and those in use, whatever the clock says" {
+	local name
+	for name in one two three; do
+		pull "$URL/$name#$(hash_of "$WWW/$name")" >/dev/null
+	done
+	local one two three
+	one=$(hash_of "$WWW/one") two=$(hash_of "$WWW/two") three=$(hash_of "$WWW/three")
+	touch -d '2020-01-01' "$STORE/$one.gvmi"
+	touch -d '2021-01-01' "$STORE/$two.gvmi"
+	touch -d '2099-01-01' "$STORE/$three.gvmi"
+	head -c 100 /dev/zero >"$STORE/$SMALL.part"
+	: >"$STORE/$OTHER_HASH.lock"
+	run -0 gvmkit prune
+	assert_contains "$output" "$SMALL (a download that was interrupted)"
+	assert_equal "$(find "$STORE" -name '*.gvmi' | wc -l)" 3
+	[ ! -e "$STORE/$OTHER_HASH.lock" ]
+	# A time to come is none: it became now, and the image will grow old again.
+	[ "$(stat -c %Y "$STORE/$three.gvmi")" -le "$(date +%s)" ]
+	exec 7<"$STORE/$one.lock"
+	flock -s 7
+	run -0 --separate-stderr gvmkit prune --json --max-size 150000
+	assert_equal "$(jq -r '.removed[].hash' <<<"$output" | sort)" "$(printf '%s\n' "$two" "$three" | sort)"
+	[ -e "$STORE/$one.gvmi" ]
+	exec 7<&-
+	run -0 gvmkit prune --max-size 0
+	assert_equal "$(ls "$STORE")" ""
+}
+
+@test "verify --all finds rot and fetches the image again, or removes it" {
+	pull --hash "$SMALL" "$URL/small" >/dev/null
+	run -0 gvmkit verify --all
+	assert_equal "$output" "$SMALL: ok"
+	chmod 644 "$STORE/$SMALL.gvmi"
+	printf rot | dd of="$STORE/$SMALL.gvmi" bs=1 seek=5000 conv=notrunc 2>/dev/null
+	run -0 gvmkit verify --all --progress none
+	assert_contains "$output" "$SMALL: was damaged, is repaired"
+	assert_stored "$SMALL" small
+	truncate -s 1000 "$STORE/$SMALL.gvmi"
+	printf '{"origins":["%s"]}' "$URL/nowhere" >"$STORE/$SMALL.json"
+	run -1 --separate-stderr gvmkit verify --all --progress none --json
+	assert_equal "$(jq -r '.[0].ok' <<<"$output")" false
+	assert_contains "$stderr" "cannot be fetched again"
+	[ ! -e "$STORE/$SMALL.gvmi" ]
+}
+
+@test "commands take references: hash, hash:sha3, file:" {
+	local hash
+	gvmkit build -o "$WWW/hello.gvmi" --force "$IMAGES/base.tar" >/dev/null
+	hash=$(hash_of "$WWW/hello.gvmi")
+	run -0 gvmkit inspect --json "hash:sha3:$hash:$URL/hello.gvmi"
+	assert_equal "$(jq -r .file <<<"$output")" "$STORE/$hash.gvmi"
+	run -0 gvmkit ls "$hash"
+	run -0 gvmkit verify "$hash"
+	run -0 gvmkit lint "file:$WWW/hello%2Egvmi"
+	run -0 gvmkit ls "hash:sha3:$hash:file://$WWW/hello.gvmi"
+	run -1 gvmkit ls "hash:sha3:$SMALL:file://$WWW/hello.gvmi"
+	assert_contains "$output" "the hash is $hash, not $SMALL"
+	run -1 gvmkit ls "hash:sha3:${hash:0:10}:$URL/hello.gvmi"
+	assert_one_line_error "$output"
+	run -1 gvmkit ls "$OTHER_HASH"
+	assert_one_line_error "$output"
+	run -0 vm "$hash" sh -c "exit 0"
+}
+
+@test "a thousand images: list, resolve and prune are quick" {
+	mkdir -p "$STORE"
+	local i hash start
+	/usr/bin/python3 - "$STORE" <<-'EOF'
+		import hashlib, json, os, sys
+		for i in range(1000):
+		    name = os.path.join(sys.argv[1], hashlib.sha3_224(b"%d" % i).hexdigest())
+		    with open(name + ".gvmi", "wb") as f:
+		        f.write(b"x" * 100)
+		    with open(name + ".json", "w") as f:
+		        json.dump({"origins": ["http://h/%d" % i]}, f)
+		    open(name + ".lock", "w").close()
+	EOF
+	local what
+	for what in images "images --json" prune "prune --max-size 50000"; do
+		start=$(date +%s%N)
+		# shellcheck disable=SC2086 # words
+		gvmkit $what >/dev/null
+		echo "$what: $((($(date +%s%N) - start) / 1000000)) ms"
+	done
+	assert_equal "$(find "$STORE" -name '*.gvmi' | wc -l)" 500
+}
