@@ -8,8 +8,8 @@
 #include "cli/cli.h"
 
 static const struct cli_command *const commands[] = {
-    &cmd_build, &cmd_edit, &cmd_inspect, &cmd_ls,  &cmd_cat,   &cmd_extract, &cmd_diff, &cmd_verify,
-    &cmd_lint,  &cmd_hash, &cmd_mount,   &cmd_run, &cmd_shell, &cmd_doctor,  &cmd_dbg,
+    &cmd_build, &cmd_edit,  &cmd_inspect, &cmd_ls,       &cmd_cat, &cmd_extract, &cmd_diff,   &cmd_verify, &cmd_lint,
+    &cmd_hash,  &cmd_mount, &cmd_sign,    &cmd_manifest, &cmd_run, &cmd_shell,   &cmd_doctor, &cmd_dbg,
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
