@@ -111,10 +111,10 @@ static void print_json(const struct convert_result *r, unsigned strip)
 static void print_text(const struct convert_result *r)
 {
     char size[32], archive[32], layers[32], content[32];
-    cli_format_size(size, r->image.size);
-    cli_format_size(archive, r->archive_bytes);
-    cli_format_size(layers, r->layer_bytes);
-    cli_format_size(content, r->totals.bytes);
+    gv_format_size(size, r->image.size);
+    gv_format_size(archive, r->archive_bytes);
+    gv_format_size(layers, r->layer_bytes);
+    gv_format_size(content, r->totals.bytes);
     if (r->name) {
         printf("image    ");
         cli_print_clean(stdout, r->name);

@@ -155,8 +155,8 @@ static void print_conversion(const struct convert_result *r)
         print_result("the file holds this image already (--force builds it again)", r->path);
         return;
     }
-    cli_format_size(size, r->image.size);
-    cli_format_size(layers, r->layer_bytes);
+    gv_format_size(size, r->image.size);
+    gv_format_size(layers, r->layer_bytes);
     print_result("output file", r->path);
     printf(" -- size: %s, 1:%.1f of the layers (%s)\n", size, r->image.size ? (double)r->layer_bytes / (double)r->image.size : 0, layers);
 }
@@ -191,7 +191,7 @@ static int describe(struct door_args *a, const char *path, const char *hash, con
     if (d.chunks > CONVERT_DESCRIPTOR_CHUNKS_MAX)
         gv_warn(log, "%llu chunks are more than the %u that the registry takes; give a larger --upload-chunk-size",
                 (unsigned long long)d.chunks, CONVERT_DESCRIPTOR_CHUNKS_MAX);
-    cli_format_size(chunk, d.chunk_size);
+    gv_format_size(chunk, d.chunk_size);
     print_result("descriptor", file);
     printf(" -- descriptor id: %s (%llu chunk%s of %s)\n", d.id, (unsigned long long)d.chunks, d.chunks == 1 ? "" : "s", chunk);
     printf(" -- image link (for use in SDK): %s\n", d.hash);
