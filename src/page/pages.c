@@ -43,7 +43,6 @@ static void page_link(struct gv_buf *b, const char *query, uint64_t start, const
 {
     gv_buf_addf(b, "<a rel=\"%s\" href=\"/?", rel);
     if (query && *query) {
-        cleanup_buf struct gv_buf escaped = { 0 };
         add(b, "q=");
         for (const char *c = query; *c; c++) /* a '/' is no part of a path here */
             if (*c == '/')
