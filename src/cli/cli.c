@@ -157,18 +157,6 @@ int cli_number(const char *what, const char *text, uint64_t min, uint64_t max, u
     return 0;
 }
 
-void cli_format_size(char out[32], uint64_t bytes)
-{
-    static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB" };
-    double v = (double)bytes;
-    size_t u = 0;
-    while (v >= 1000 && u + 1 < sizeof(units) / sizeof(units[0])) {
-        v /= 1024;
-        u++;
-    }
-    snprintf(out, 32, u ? "%.1f %s" : "%.0f %s", v, units[u]);
-}
-
 void cli_print_clean(FILE *f, const char *s)
 {
     /* Long values are printed in pieces that fit an error message, which is where control bytes are replaced. */

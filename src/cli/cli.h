@@ -48,6 +48,8 @@ extern const struct cli_command
     cmd_lint,
     cmd_hash,
     cmd_mount,
+    cmd_sign,
+    cmd_manifest,
     cmd_images,
     cmd_pull,
     cmd_push,
@@ -87,9 +89,6 @@ int cli_size(const char *text, uint64_t *out, struct gv_error *err);
 int cli_duration(const char *text, unsigned *ms, struct gv_error *err);
 /* A whole number in min..max. what is for the message. */
 int cli_number(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *out, struct gv_error *err);
-
-/* "12.3 MiB" */
-void cli_format_size(char out[32], uint64_t bytes);
 
 /* Prints s to f with control bytes made harmless: what comes from an image must not steer the user's terminal. */
 void cli_print_clean(FILE *f, const char *s);

@@ -123,10 +123,10 @@ static void print_json(const struct convert_result *r, const struct cli_uploaded
 static void print_text(const struct convert_result *r, const struct cli_uploaded *up)
 {
     char size[32], archive[32], layers[32], content[32];
-    cli_format_size(size, r->image.size);
-    cli_format_size(archive, r->archive_bytes);
-    cli_format_size(layers, r->layer_bytes);
-    cli_format_size(content, r->totals.bytes);
+    gv_format_size(size, r->image.size);
+    gv_format_size(archive, r->archive_bytes);
+    gv_format_size(layers, r->layer_bytes);
+    gv_format_size(content, r->totals.bytes);
     if (r->name) {
         printf("image    ");
         cli_print_clean(stdout, r->name);
@@ -145,7 +145,7 @@ static void print_text(const struct convert_result *r, const struct cli_uploaded
     printf("hash     %s\n", r->image.hash);
     if (up->base) {
         char sent[32];
-        cli_format_size(sent, up->pushed.bytes);
+        gv_format_size(sent, up->pushed.bytes);
         printf("pushed   %s sent to ", sent);
         cli_print_clean(stdout, up->base);
         putchar('\n');

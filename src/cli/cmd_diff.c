@@ -90,7 +90,7 @@ static void flush_pending(struct pending *p)
     if (!p->path)
         return;
     print_path(p->sign, p->path);
-    cli_format_size(size, p->bytes);
+    gv_format_size(size, p->bytes);
     if (p->entries)
         printf("/  with %llu below it, %s\n", (unsigned long long)p->entries, size);
     else
@@ -120,7 +120,7 @@ static void print_single(const struct diff *d, struct pending *p, const struct c
         fputs(" -> ", stdout);
         cli_print_clean(stdout, target);
     } else if (st->type == IMAGE_FILE) {
-        cli_format_size(size, st->size);
+        gv_format_size(size, st->size);
         printf("  %s", size);
     } else {
         printf("  %s", look_type(st->type));
@@ -245,8 +245,8 @@ static void print_image(const char *sign, const char *path, const struct gvmi_im
 {
     const struct gvmi_info *info = gvmi_info(img);
     char size[32], block[32];
-    cli_format_size(size, info->file_size);
-    cli_format_size(block, info->block_size);
+    gv_format_size(size, info->file_size);
+    gv_format_size(block, info->block_size);
     printf("%s ", sign);
     cli_print_clean(stdout, path);
     printf("  %s, %s, blocks of %s\n", size, gvmi_compression_name(info->compression), block);
@@ -341,9 +341,9 @@ static void finish_text(struct diff *d, const struct compare_totals *t, const st
         return;
     char bytes[32], all[32], shared[32];
     uint64_t size = gvmi_info(d->b)->file_size;
-    cli_format_size(bytes, u->bytes);
-    cli_format_size(all, size);
-    cli_format_size(shared, size - u->bytes);
+    gv_format_size(bytes, u->bytes);
+    gv_format_size(all, size);
+    gv_format_size(shared, size - u->bytes);
     printf("an update moves %s of %s (%.1f %%), %zu of %zu chunks; %s are shared\n", bytes, all,
            100 * (double)u->bytes / (double)(size ? size : 1), u->chunks, u->of, shared);
 }

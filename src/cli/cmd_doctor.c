@@ -81,10 +81,10 @@ static int run(const struct cli_command *self, int argc, char **argv)
         line(r.kvm_boots ? "ok" : "slow", "kvm", r.kvm_boots ? "boots our kernel" : r.kvm_problem ? r.kvm_problem : "not tried");
         if (!r.kvm_boots)
             line("note", "tcg", "VMs are emulated: slower, and no security boundary against hostile code");
-        cli_format_size(size, memory);
+        gv_format_size(size, memory);
         snprintf(text, sizeof(text), "%s available; a VM takes 256 MiB by default", size);
         line(memory >= (512ULL << 20) ? "ok" : "low", "memory", text);
-        cli_format_size(size, disk);
+        gv_format_size(size, disk);
         snprintf(text, sizeof(text), "%s free in %.300s for volumes and conversions", size, scratch_dir());
         line(disk >= (1ULL << 30) ? "ok" : "low", "disk", text);
     }

@@ -71,7 +71,7 @@ static int edit(struct edit_args *a, const char *file)
         return CLI_OK;
     }
     char size[32];
-    cli_format_size(size, result.size);
+    gv_format_size(size, result.size);
     printf("file     ");
     cli_print_clean(stdout, file);
     printf("\nsize     %s\nhash     %s\n", size, result.hash);

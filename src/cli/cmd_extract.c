@@ -88,7 +88,7 @@ static void print_json(const char *output, const struct extract_result *r)
 static void print_text(const char *output, const struct extract_result *r)
 {
     char size[32];
-    cli_format_size(size, r->bytes);
+    gv_format_size(size, r->bytes);
     cli_print_clean(stdout, output);
     printf(": %llu file%s of %s, %llu director%s, %llu link%s", (unsigned long long)r->files, r->files == 1 ? "" : "s", size,
            (unsigned long long)r->dirs, r->dirs == 1 ? "y" : "ies", (unsigned long long)(r->symlinks + r->hard_links),

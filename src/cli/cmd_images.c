@@ -44,7 +44,7 @@ static void print_entry(const struct store_entry *e)
 {
     char size[32], used[32];
     look_time(used, e->used.tv_sec);
-    cli_format_size(size, e->size ? e->size : e->part);
+    gv_format_size(size, e->size ? e->size : e->part);
     printf("%s  %10s  %s  ", e->hash, size, used);
     if (!e->size)
         fputs("(a download that was interrupted)", stdout);
@@ -220,7 +220,7 @@ static int run_prune(const struct cli_command *self, int argc, char **argv)
     CLEANUP(image_store) struct image_store *store = NULL;
     int status = store_open(&store, &o, &err) < 0 ? -1 : store_prune(store, a.max, on_removed, &p, &err);
     char size[32];
-    cli_format_size(size, p.bytes);
+    gv_format_size(size, p.bytes);
     if (a.json)
         look_json_print(json_pack("{s:o, s:I}", "removed", p.list, "bytes", (json_int_t)p.bytes));
     else

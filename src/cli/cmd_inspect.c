@@ -124,9 +124,9 @@ static void print_text(const char *path, struct gvmi_image *img, struct facts *f
     const struct gvmi_info *info = gvmi_info(img);
     const struct image_config *c = gvmi_config(img);
     char size[32], block[32], bytes[32], when[64] = "?";
-    cli_format_size(size, info->file_size);
-    cli_format_size(block, info->block_size);
-    cli_format_size(bytes, f->bytes);
+    gv_format_size(size, info->file_size);
+    gv_format_size(block, info->block_size);
+    gv_format_size(bytes, f->bytes);
     time_t t = (time_t)info->mkfs_time;
     struct tm tm;
     if (gmtime_r(&t, &tm))

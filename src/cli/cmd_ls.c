@@ -75,7 +75,7 @@ static int print_long(struct ls *l, const char *name, const struct gvmi_stat *st
     cleanup_free char *target = NULL;
     if (st->type == IMAGE_SYMLINK && gvmi_read_link(l->img, st->ref, &target, l->err) < 0)
         return -1;
-    look_mode(mode, st);
+    gvmi_mode_text(mode, st);
     format_size(size, st);
     look_time(when, st->mtime);
     printf("%s %*u %*u %*u %*s %s ", mode, l->width[0], st->nlink, l->width[1], st->uid, l->width[2], st->gid, l->width[3], size, when);

@@ -56,7 +56,7 @@ static void print_image(const struct pull_args *a, const char *word, const struc
         return;
     }
     char size[32];
-    cli_format_size(size, (uint64_t)st.st_size);
+    gv_format_size(size, (uint64_t)st.st_size);
     if ((*elements)++)
         putchar('\n');
     printf("image    ");

@@ -68,8 +68,8 @@ static void print_pushed(const struct push_args *a, const struct convert_descrip
         return;
     }
     char size[32], sent[32];
-    cli_format_size(size, d->size);
-    cli_format_size(sent, u->pushed.bytes);
+    gv_format_size(size, d->size);
+    gv_format_size(sent, u->pushed.bytes);
     printf("registry ");
     cli_print_clean(stdout, u->base);
     putchar('\n');

@@ -87,7 +87,7 @@ void cli_print_stripped(const struct convert_result *r)
     for (int i = 0; i < CONVERT_STRIP_CLASSES; i++) {
         const struct convert_stripped *s = &r->stripped[i];
         char size[32];
-        cli_format_size(size, s->bytes);
+        gv_format_size(size, s->bytes);
         if (s->files)
             printf("stripped %s: %llu file%s, %s\n", convert_strip_name(i), (unsigned long long)s->files, s->files == 1 ? "" : "s", size);
     }

@@ -174,8 +174,8 @@ static void print_conversion(const struct convert_result *r)
         print_result("the file holds this image already (--force builds it again)", r->path);
         return;
     }
-    cli_format_size(size, r->image.size);
-    cli_format_size(layers, r->layer_bytes);
+    gv_format_size(size, r->image.size);
+    gv_format_size(layers, r->layer_bytes);
     print_result("output file", r->path);
     printf(" -- size: %s, 1:%.1f of the layers (%s)\n", size, r->image.size ? (double)r->layer_bytes / (double)r->image.size : 0, layers);
 }
@@ -218,7 +218,7 @@ static int upload(struct door_args *a, const char *path, const struct convert_de
         return -1;
     cli_progress_hide(a->progress);
     char sent[32];
-    cli_format_size(sent, out->pushed.bytes);
+    gv_format_size(sent, out->pushed.bytes);
     print_result(out->pushed.chunks ? "uploaded" : "the registry had all of it", out->pushed.chunks ? sent : out->base);
     for (size_t i = 0; i < a->upload.tag_count; i++) {
         cleanup_free char *name = refs_name(&a->upload.tags[i]);
@@ -239,7 +239,7 @@ static int describe(struct door_args *a, const char *path, const char *hash, con
     if (d.chunks > CONVERT_DESCRIPTOR_CHUNKS_MAX && !wants_upload(a))
         gv_warn(log, "%llu chunks are more than the %u that the registry takes; give a larger --upload-chunk-size",
                 (unsigned long long)d.chunks, CONVERT_DESCRIPTOR_CHUNKS_MAX);
-    cli_format_size(chunk, d.chunk_size);
+    gv_format_size(chunk, d.chunk_size);
     print_result("descriptor", file);
     printf(" -- descriptor id: %s (%llu chunk%s of %s)\n", d.id, (unsigned long long)d.chunks, d.chunks == 1 ? "" : "s", chunk);
     printf(" -- image link (for use in SDK): %s\n", d.hash);

@@ -19,27 +19,6 @@ const char *look_type(int type)
     return names[type];
 }
 
-void look_mode(char out[11], const struct gvmi_stat *st)
-{
-    static const char types[] = {
-        [IMAGE_FILE] = '-',  [IMAGE_DIR] = 'd',  [IMAGE_SYMLINK] = 'l', [IMAGE_CHAR] = 'c',
-        [IMAGE_BLOCK] = 'b', [IMAGE_FIFO] = 'p', [IMAGE_SOCKET] = 's',
-    };
-    static const char bits[] = "rwxrwxrwx";
-    static const struct {
-        unsigned bit;
-        char with, without; /* the execute bit below it */
-        int at;
-    } special[] = { { 04000, 's', 'S', 3 }, { 02000, 's', 'S', 6 }, { 01000, 't', 'T', 9 } };
-    out[0] = types[st->type];
-    for (int i = 0; i < 9; i++)
-        out[i + 1] = st->mode & (0400U >> i) ? bits[i] : '-';
-    for (size_t i = 0; i < sizeof(special) / sizeof(special[0]); i++)
-        if (st->mode & special[i].bit)
-            out[special[i].at] = out[special[i].at] == 'x' ? special[i].with : special[i].without;
-    out[10] = '\0';
-}
-
 void look_time(char out[32], int64_t t)
 {
     struct tm tm;

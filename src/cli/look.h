@@ -10,8 +10,6 @@
 /* Output is all that these commands do: when its reader goes away they end, as cat and ls do. */
 void look_begin(void);
 
-/* "drwxr-xr-x" */
-void look_mode(char out[11], const struct gvmi_stat *st);
 /* "directory", "file", "symlink", "char", "block", "fifo", "socket" */
 const char *look_type(int type);
 /* "2024-05-01 12:30", local time */

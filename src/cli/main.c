@@ -20,6 +20,8 @@ static const struct cli_command *const commands[] = {
     &cmd_lint,
     &cmd_hash,
     &cmd_mount,
+    &cmd_sign,
+    &cmd_manifest,
     &cmd_images,
     &cmd_pull,
     &cmd_push,

@@ -84,9 +84,9 @@ static void describe(const struct cli_progress *p, char out[160])
 {
     char size[32], all[32], rate[32], time[32];
     struct gv_buf b = { 0 };
-    cli_format_size(size, p->done);
-    cli_format_size(all, p->total);
-    cli_format_size(rate, p->rate > 0 ? (uint64_t)p->rate : 0);
+    gv_format_size(size, p->done);
+    gv_format_size(all, p->total);
+    gv_format_size(rate, p->rate > 0 ? (uint64_t)p->rate : 0);
     if (p->total && p->done <= p->total)
         gv_buf_addf(&b, "%3u%%  %s of %s", (unsigned)((double)p->done / (double)p->total * 100), size, all);
     else

@@ -34,6 +34,7 @@ struct compare_entry {
 
 struct compare_options {
     bool ignore_times;
+    bool by_attributes; /* no content is read: files of the same size are taken for the same */
     const struct gv_progress *progress;
 };
 

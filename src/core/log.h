@@ -20,6 +20,10 @@ void gv_log_write(const struct gv_log *log, enum gv_log_level level, const char 
 #define gv_note(log, ...) gv_log_write((log), GV_LOG_NOTE, __VA_ARGS__)
 #define gv_debug(log, ...) gv_log_write((log), GV_LOG_DEBUG, __VA_ARGS__)
 
+/* "12.3 MiB", for people. */
+#define GV_SIZE_TEXT 32
+void gv_format_size(char out[GV_SIZE_TEXT], uint64_t bytes);
+
 /* Progress of long work. update may be called from any thread, at any rate: the receiver throttles. total is 0 when unknown. */
 struct gv_progress {
     void (*update)(void *user, const char *what, uint64_t done, uint64_t total);

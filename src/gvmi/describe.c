@@ -1,8 +1,29 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The options of the compressor, which follow the superblock when they are not the defaults, as text for people. */
+/* For people: modes, and the options of the compressor, which follow the superblock when they are not the defaults. */
 #include <stdio.h>
 
 #include "gvmi/read.h"
+
+void gvmi_mode_text(char out[GVMI_MODE_TEXT], const struct gvmi_stat *st)
+{
+    static const char types[] = {
+        [IMAGE_FILE] = '-',  [IMAGE_DIR] = 'd',  [IMAGE_SYMLINK] = 'l', [IMAGE_CHAR] = 'c',
+        [IMAGE_BLOCK] = 'b', [IMAGE_FIFO] = 'p', [IMAGE_SOCKET] = 's',
+    };
+    static const char bits[] = "rwxrwxrwx";
+    static const struct {
+        unsigned bit;
+        char with, without; /* the execute bit below it */
+        int at;
+    } special[] = { { 04000, 's', 'S', 3 }, { 02000, 's', 'S', 6 }, { 01000, 't', 'T', 9 } };
+    out[0] = types[st->type];
+    for (int i = 0; i < 9; i++)
+        out[i + 1] = st->mode & (0400U >> i) ? bits[i] : '-';
+    for (size_t i = 0; i < sizeof(special) / sizeof(special[0]); i++)
+        if (st->mode & special[i].bit)
+            out[special[i].at] = out[special[i].at] == 'x' ? special[i].with : special[i].without;
+    out[10] = '\0';
+}
 
 struct flag_name {
     uint32_t flag;

@@ -121,6 +121,10 @@ struct gvmi_stat {
     uint32_t xattr; /* index, UINT32_MAX = none */
 };
 
+/* Type and mode as ls(1) writes them, "drwxr-xr-x". */
+#define GVMI_MODE_TEXT 11
+void gvmi_mode_text(char out[GVMI_MODE_TEXT], const struct gvmi_stat *st);
+
 uint64_t gvmi_root(const struct gvmi_image *img);
 int gvmi_stat(struct gvmi_image *img, uint64_t ref, struct gvmi_stat *st, struct gv_error *err);
 /* Follows symbolic links inside the image only; GV_E_NOT_FOUND when there is no such path. */

@@ -386,6 +386,11 @@ static void set_transfer(struct setting *s, struct transfer *t)
         SET(s, CURLOPT_TIMEOUT_MS, (long)t->sink->whole_ms);
 }
 
+static bool sends_body(const char *method)
+{
+    return strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0;
+}
+
 static void set_request(struct setting *s, struct transfer *t, const char *url, const char *method, struct curl_slist *headers)
 {
     const struct http_request *r = t->request;
@@ -393,8 +398,10 @@ static void set_request(struct setting *s, struct transfer *t, const char *url, 
     SET(s, CURLOPT_HTTPHEADER, headers);
     if (!strcmp(method, "HEAD")) {
         SET(s, CURLOPT_NOBODY, 1L);
-    } else if (!strcmp(method, "POST")) {
+    } else if (sends_body(method)) {
         SET(s, CURLOPT_POST, 1L);
+        if (strcmp(method, "POST") != 0)
+            SET(s, CURLOPT_CUSTOMREQUEST, method);
         if (r->read_body) {
             SET(s, CURLOPT_READFUNCTION, on_read);
             SET(s, CURLOPT_READDATA, t);
@@ -495,7 +502,7 @@ static int make_headers(const struct curl_api *api, struct curl_slist **list, co
     if ((hop->range && add_header(api, list, "Range", hop->range, err) < 0) ||
         (hop->if_range && add_header(api, list, "If-Range", hop->if_range, err) < 0))
         return -1;
-    if (strcmp(hop->method, "POST") != 0)
+    if (!sends_body(hop->method))
         return 0;
     if (r->body_type && add_header(api, list, "Content-Type", r->body_type, err) < 0)
         return -1;
@@ -565,7 +572,7 @@ enum http_outcome http_exchange(struct http_client *c, const struct http_request
     for (int redirects = 0;; redirects++) {
         hop.url = url;
         outcome = one_hop(&t, &hop, &next, err);
-        if (outcome != HTTP_DONE || !next || (!strcmp(hop.method, "POST") && out->status != 303))
+        if (outcome != HTTP_DONE || !next || (sends_body(hop.method) && out->status != 303))
             break;
         cleanup_free char *from = http_origin(url), *to = http_origin(next);
         outcome = HTTP_REFUSED;
@@ -579,7 +586,7 @@ enum http_outcome http_exchange(struct http_client *c, const struct http_request
             break;
         }
         hop.authorized = hop.authorized && !strcmp(home, to);
-        hop.method = !strcmp(hop.method, "POST") ? "GET" : hop.method;
+        hop.method = sends_body(hop.method) ? "GET" : hop.method;
         free(url);
         url = steal_ptr(next);
     }

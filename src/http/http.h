@@ -53,13 +53,13 @@ DEFINE_CLEANUP(http_client, struct http_client *, http_client_free)
 /* ---- requests ---- */
 
 struct http_request {
-    const char *method; /* "GET" (also NULL), "HEAD", "POST" */
-    const char *url;    /* http or https, without user name; redirects are followed, for POST only those that say GET (303) */
+    const char *method; /* "GET" (also NULL), "HEAD", "POST", "PUT", "PATCH" */
+    const char *url;    /* http or https, without user name; redirects are followed, of what has a body only those that say GET (303) */
     /* Value of the header Authorization. It is sent to the origin (scheme, host and port) of url alone; after a redirect away from there it
      * is gone. */
     const char *authorization;
     const char *const *headers; /* "Name: value", the last one NULL; may be NULL. Not for secrets: they go along with redirects */
-    const void *body;           /* of POST, in memory */
+    const void *body;           /* of POST, PUT, PATCH, in memory */
     size_t body_size;
     const char *body_type;
     /* Instead of body, for a large one: fills p with the n bytes of it from `at` on, again when they have to be sent again. -1 ends the request. */

@@ -6,13 +6,13 @@
 /* The name that the original client gives to everything. */
 #define FILE_NAME "descriptor.txt"
 
-void form_clear(struct form *f)
+void registry_form_clear(struct form *f)
 {
     gv_buf_clear(&f->head);
 }
 
 /* A boundary that nobody knows before cannot be in the content. */
-int form_begin(struct form *f, struct gv_error *err)
+int registry_form_begin(struct form *f, struct gv_error *err)
 {
     unsigned char random[16];
     char hex[2 * sizeof(random) + 1];
@@ -23,12 +23,12 @@ int form_begin(struct form *f, struct gv_error *err)
     return 0;
 }
 
-void form_text(struct form *f, const char *name, const char *value)
+void registry_form_text(struct form *f, const char *name, const char *value)
 {
     gv_buf_addf(&f->head, "--%s\r\nContent-Disposition: form-data; name=\"%s\"\r\n\r\n%s\r\n", f->boundary, name, value);
 }
 
-void form_file(struct form *f, const char *name)
+void registry_form_file(struct form *f, const char *name)
 {
     gv_buf_addf(&f->head,
                 "--%s\r\nContent-Disposition: form-data; name=\"%s\"; filename=\"" FILE_NAME
@@ -36,12 +36,12 @@ void form_file(struct form *f, const char *name)
                 f->boundary, name);
 }
 
-void form_end(const struct form *f, struct gv_buf *out)
+void registry_form_end(const struct form *f, struct gv_buf *out)
 {
     gv_buf_addf(out, "--%s--\r\n", f->boundary);
 }
 
-char *form_type(const struct form *f)
+char *registry_form_type(const struct form *f)
 {
     return gv_asprintf("multipart/form-data; boundary=%s", f->boundary);
 }

@@ -117,13 +117,13 @@ static int send_descriptor(const struct push *p, struct gv_error *err)
 {
     cleanup_form struct form form = { 0 };
     cleanup_free char *url = gv_asprintf("%s/v1/image/push/descr", p->options->base);
-    if (form_begin(&form, err) < 0)
+    if (registry_form_begin(&form, err) < 0)
         return -1;
-    form_file(&form, "file");
+    registry_form_file(&form, "file");
     gv_buf_add(&form.head, p->descriptor->bytes.data, p->descriptor->bytes.len);
     gv_buf_add(&form.head, "\r\n", 2);
-    form_end(&form, &form.head);
-    cleanup_free char *type = form_type(&form);
+    registry_form_end(&form, &form.head);
+    cleanup_free char *type = registry_form_type(&form);
     const struct http_request q = { .body = form.head.data, .body_size = form.head.len, .body_type = type };
     return post(p->http, url, &q, "announcing the image", false, err);
 }
@@ -135,17 +135,17 @@ static int attach(struct http_client *http, const char *id, const struct registr
     cleanup_form struct form form = { 0 };
     cleanup_free char *url = gv_asprintf("%s/v1/image/descr/attach/%s", o->base, id), *name = refs_name(tag),
                       *what = gv_asprintf("not possible to add to repository: `%s`", name);
-    if (form_begin(&form, err) < 0)
+    if (registry_form_begin(&form, err) < 0)
         return -1;
-    form_text(&form, "tag", tag->tag);
-    form_text(&form, "username", tag->user);
-    form_text(&form, "repository", tag->repository);
-    form_text(&form, "login", o->login->user);
-    form_text(&form, "token", o->login->token);
+    registry_form_text(&form, "tag", tag->tag);
+    registry_form_text(&form, "username", tag->user);
+    registry_form_text(&form, "repository", tag->repository);
+    registry_form_text(&form, "login", o->login->user);
+    registry_form_text(&form, "token", o->login->token);
     if (check)
-        form_text(&form, "check", "true");
-    form_end(&form, &form.head);
-    cleanup_free char *type = form_type(&form);
+        registry_form_text(&form, "check", "true");
+    registry_form_end(&form, &form.head);
+    cleanup_free char *type = registry_form_type(&form);
     const struct http_request q = { .body = form.head.data, .body_size = form.head.len, .body_type = type };
     int status = post(http, url, &q, what, true, err);
     explicit_bzero(form.head.data, form.head.len);
@@ -227,21 +227,21 @@ static int send_chunk(struct push *p, uint64_t number, struct gv_error *err)
     struct chunk_body body = { .push = p, .head = &form.head, .tail = &tail, .at = number * d->chunk_size };
     body.length = chunk_length(d, number);
     char text[2 * GV_SHA256_SIZE + 1], what[64];
-    if (form_begin(&form, err) < 0)
+    if (registry_form_begin(&form, err) < 0)
         return -1;
-    form_text(&form, "descr-sha256", d->id);
+    registry_form_text(&form, "descr-sha256", d->id);
     snprintf(text, sizeof(text), "%llu", (unsigned long long)number);
-    form_text(&form, "chunk-no", text);
+    registry_form_text(&form, "chunk-no", text);
     gv_hex(text, d->bytes.data + CONVERT_DESCRIPTOR_HEAD + number * GV_SHA256_SIZE, GV_SHA256_SIZE);
-    form_text(&form, "chunk-sha256", text);
+    registry_form_text(&form, "chunk-sha256", text);
     snprintf(text, sizeof(text), "%llu", (unsigned long long)body.at);
-    form_text(&form, "chunk-pos", text);
+    registry_form_text(&form, "chunk-pos", text);
     snprintf(text, sizeof(text), "%llu", (unsigned long long)body.length);
-    form_text(&form, "chunk-len", text);
-    form_file(&form, "file");
+    registry_form_text(&form, "chunk-len", text);
+    registry_form_file(&form, "file");
     gv_buf_add(&tail, "\r\n", 2);
-    form_end(&form, &tail);
-    cleanup_free char *type = form_type(&form);
+    registry_form_end(&form, &tail);
+    cleanup_free char *type = registry_form_type(&form);
     const struct http_request q = {
         .body_size = form.head.len + (size_t)body.length + tail.len, .body_type = type, .read_body = read_chunk, .user = &body
     };

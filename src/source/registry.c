@@ -21,7 +21,7 @@ static const char *const accept_manifests[] = {
     NULL,
 };
 
-static void registry_free(struct registry *r)
+void registry_free(struct registry *r)
 {
     http_client_free(r->client);
     blobs_free(r->blobs);
@@ -37,7 +37,6 @@ static void registry_free(struct registry *r)
     pthread_mutex_destroy(&r->lock);
     free(r);
 }
-DEFINE_CLEANUP(registry, struct registry *, registry_free)
 
 /* ---- requests ---- */
 
@@ -50,9 +49,8 @@ static char *copy_authorization(struct registry *r, unsigned *generation)
     return copy;
 }
 
-/* Sends a request, into memory or (file not NULL) into a file, with authorization as far as one is wanted. */
-static int send_request(struct registry *r, struct http_request *q, size_t max, struct http_file *file, struct http_response *out,
-                        struct gv_error *err)
+int registry_send(struct registry *r, struct http_request *q, size_t max, struct http_file *file, struct http_response *out,
+                  struct gv_error *err)
 {
     for (int authorized = 0;; authorized++) {
         unsigned generation;
@@ -74,16 +72,16 @@ static int send_request(struct registry *r, struct http_request *q, size_t max, 
     }
 }
 
-static char *url_of(const struct registry *r, const char *what, const char *which)
+char *registry_endpoint(const struct registry *r, const char *what, const char *which)
 {
     return gv_asprintf("%s/v2/%s/%s/%s", r->base, r->repository, what, which);
 }
 
 static int get_manifest(struct registry *r, const char *method, const char *reference, struct http_response *out, struct gv_error *err)
 {
-    cleanup_free char *url = url_of(r, "manifests", reference);
+    cleanup_free char *url = registry_endpoint(r, "manifests", reference);
     struct http_request q = { .method = method, .url = url, .headers = accept_manifests };
-    if (send_request(r, &q, REMOTE_DOCUMENT_MAX, NULL, out, err) < 0)
+    if (registry_send(r, &q, REMOTE_DOCUMENT_MAX, NULL, out, err) < 0)
         return -1;
     if (!http_ok(out))
         return registry_refused(r, out, strcmp(reference, r->reference) ? "a manifest of" : "the image", err);
@@ -127,7 +125,7 @@ static int find_base(struct registry *r, struct gv_error *err)
     return 0;
 }
 
-static int session_open(struct registry **out, const char *name, const struct source_context *c, struct gv_error *err)
+int registry_session(struct registry **out, const char *name, const struct source_options *options, struct gv_error *err)
 {
     CLEANUP(registry) struct registry *r = gv_new(struct registry);
     pthread_mutex_init(&r->lock, NULL);
@@ -136,8 +134,8 @@ static int session_open(struct registry **out, const char *name, const struct so
         return gv_error_set(err, GV_E_USAGE, 0, "`%.300s` is not the name of an image", name);
     take_name(r, full);
     cleanup_free char *origin = gv_asprintf("http://%s/", r->host);
-    r->log = c->options->log;
-    r->insecure = c->options->insecure;
+    r->log = options->log;
+    r->insecure = options->insecure;
     r->local = http_is_loopback(origin);
     struct http_options o = { .insecure = r->insecure, .insecure_loopback = true, .cancelled = &r->cancelled, .log = r->log };
     if (http_client_new(&r->client, &o, err) < 0 || find_base(r, err) < 0)
@@ -170,7 +168,7 @@ static int fetch_rest(void *user, int fd, uint64_t have, struct gv_error *err)
     char hex[2 * GV_HASH_MAX + 1];
     gv_hex(hex, b->digest->bytes, b->digest->size);
     cleanup_free char *text = gv_asprintf("sha%zu:%s", b->digest->size * 8, hex);
-    cleanup_free char *url = url_of(b->registry, "blobs", text);
+    cleanup_free char *url = registry_endpoint(b->registry, "blobs", text);
     cleanup_response struct http_response response = { 0 };
     struct http_request q = { .url = url };
     struct http_file file = { .fd = fd, .have = have, .size = b->size, .by_content = true };
@@ -180,7 +178,7 @@ static int fetch_rest(void *user, int fd, uint64_t have, struct gv_error *err)
         if (have)
             file.progress(file.user, have);
     }
-    if (send_request(b->registry, &q, 0, &file, &response, err) < 0)
+    if (registry_send(b->registry, &q, 0, &file, &response, err) < 0)
         return -1;
     return http_ok(&response) ? 0 : registry_refused(b->registry, &response, "a part of", err);
 }
@@ -214,7 +212,7 @@ static const char *said_digest(const struct http_response *response)
     return said && digest_parse(&d, said, NULL) == 0 && d.kind == GV_HASH_SHA256 ? said : NULL;
 }
 
-static int check_manifest(const struct registry *r, const struct http_response *response, struct gv_error *err)
+int registry_check_manifest(const struct registry *r, const struct http_response *response, struct gv_error *err)
 {
     struct digest wanted;
     const char *said = said_digest(response);
@@ -256,8 +254,8 @@ int registry_open(struct archive **out, const char *name, const struct source_co
     static const struct remote_ops ops = { .document = fetch_document, .blob = fetch_blob, .cancel = cancel, .release = release };
     CLEANUP(registry) struct registry *r = NULL;
     cleanup_response struct http_response response = { 0 };
-    if (session_open(&r, name, c, err) < 0 || get_manifest(r, NULL, r->reference, &response, err) < 0 ||
-        check_manifest(r, &response, err) < 0)
+    if (registry_session(&r, name, c->options, err) < 0 || get_manifest(r, NULL, r->reference, &response, err) < 0 ||
+        registry_check_manifest(r, &response, err) < 0)
         return -1;
     r->blobs = blobs_new(r->log);
     cleanup_free char *media = media_type(&response), *familiar = gv_strdup(r->name);
@@ -268,7 +266,7 @@ int registry_digest(char **out, const char *name, const struct source_context *c
 {
     CLEANUP(registry) struct registry *r = NULL;
     cleanup_response struct http_response head = { 0 }, whole = { 0 };
-    if (session_open(&r, name, c, err) < 0)
+    if (registry_session(&r, name, c->options, err) < 0)
         return -1;
     struct digest known;
     if (digest_parse(&known, r->reference, NULL) == 0) {

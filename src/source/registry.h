@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * A session with one repository of one registry (Distribution API v2, docs/sources.md). Used by registry.c alone; auth.c has the logins.
+ * A session with one repository of one registry (Distribution API v2, docs/sources.md): registry.c opens it and fetches images, artifact.c sends
+ * and fetches files, auth.c has the logins.
  */
 #ifndef GV_SOURCE_REGISTRY_H
 #define GV_SOURCE_REGISTRY_H
@@ -31,6 +32,21 @@ struct registry {
     bool looked;          /* for credentials */
     struct credentials credentials;
 };
+
+/* Opens a session for the image's name in any form. */
+int registry_session(struct registry **out, const char *name, const struct source_options *options, struct gv_error *err);
+void registry_free(struct registry *r);
+DEFINE_CLEANUP(registry, struct registry *, registry_free)
+
+/* Sends a request, into memory (max bytes) or (file not NULL) into a file, with authorization as far as one is wanted. */
+int registry_send(struct registry *r, struct http_request *q, size_t max, struct http_file *file, struct http_response *out,
+                  struct gv_error *err);
+
+/* BASE/v2/REPOSITORY/what/which; the caller frees it. */
+char *registry_endpoint(const struct registry *r, const char *what, const char *which) __attribute__((returns_nonnull));
+
+/* Whether the answer is what was asked for, which is the manifest with that reference. */
+int registry_check_manifest(const struct registry *r, const struct http_response *response, struct gv_error *err);
 
 /* Answers the demand for authorization in `response` (401): sets r->authorization and counts r->generation up. The lock is held. */
 int registry_authorize(struct registry *r, const struct http_response *response, struct gv_error *err);

@@ -17,7 +17,7 @@
  *
  *   daemon.c    the Docker daemon         registry.c    registries; auth.c: tokens and passwords for them
  *   remote.c    an archive that comes     credentials.c, helper.c  whose passwords
- *   blobs.c     what is kept of it
+ *   blobs.c     what is kept of it        artifact.c    files that are images, in registries
  */
 #ifndef GV_SOURCE_H
 #define GV_SOURCE_H
@@ -91,5 +91,39 @@ int source_resolve(const char *reference, const struct source_options *options, 
 /* A text that changes when the content behind the reference may have changed (device, inode, size, mtime of the file or index; digest or id of what source_resolve() gives), for
  * use as a key of a cache of conversions. The caller frees it. GV_E_UNSUPPORTED when only reading it all would tell (a directory, standard input, names). */
 int source_fingerprint(const char *reference, char **out, struct gv_error *err);
+
+/* ---- artifacts ------------------------------------------------------------------------------------------------------------------- */
+
+/*
+ * A finished image in a registry of OCI (distribution-spec 1.1): a manifest with artifactType SOURCE_ARTIFACT_TYPE, an empty configuration and one
+ * layer, the file. The layer's title is the file's name, so that ORAS and the like can fetch it too; an annotation has its SHA3-224. Only the
+ * SHA-256 of manifest and layer prove anything.
+ */
+#define SOURCE_ARTIFACT_TYPE "application/vnd.golem.gvmi.v1"
+#define SOURCE_ARTIFACT_HASH "network.golem.gvmi.sha3-224"
+
+struct source_artifact {
+    char *digest;               /* of the manifest, "sha256:..." */
+    char *title;                /* the file's name as its sender has said, without any directory; NULL = not said */
+    char hash[GV_SHA3_224_HEX]; /* as the sender has said; "" = not said */
+    uint64_t size;              /* of the file */
+    struct registry *registry;  /* private, as what follows */
+    char *layer;
+};
+void source_artifact_clear(struct source_artifact *a);
+static inline void gv_cleanup_source_artifact_fn(struct source_artifact *a)
+{
+    source_artifact_clear(a);
+}
+
+/* Sends the file at path, and names it "HOST/REPOSITORY:TAG" and by the other tags. hash is its SHA3-224 in hex. What the registry has is not sent again,
+ * and an interrupted connection goes on where it was. *digest (the caller's to free) is the manifest's. */
+int source_artifact_push(const char *path, const char *hash, const char *name, const char *const *more_tags, size_t more_count,
+                         const struct source_options *options, char **digest, struct gv_error *err);
+
+/* What is there under a name. GV_E_UNSUPPORTED: an image of containers or something else, no artifact of ours. *out is the caller's to clear. */
+int source_artifact_find(struct source_artifact *out, const char *name, const struct source_options *options, struct gv_error *err);
+/* Fetches it into fd, of which the first `have` bytes are there already, and checks all of it. progress may be NULL. */
+int source_artifact_fetch(const struct source_artifact *a, int fd, uint64_t have, const struct gv_progress *progress, struct gv_error *err);
 
 #endif

@@ -73,11 +73,11 @@ static void test_formats(void **state)
 {
     (void)state;
     char text[32];
-    cli_format_size(text, 999);
+    gv_format_size(text, 999);
     assert_string_equal(text, "999 B");
-    cli_format_size(text, 1000);
+    gv_format_size(text, 1000);
     assert_string_equal(text, "1.0 KiB");
-    cli_format_size(text, 131072);
+    gv_format_size(text, 131072);
     assert_string_equal(text, "128.0 KiB");
 }
 
