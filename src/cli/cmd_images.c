@@ -119,6 +119,10 @@ static int find_stored(struct image_store *s, const char *word, char hash[GV_SHA
         return -1;
     if (*ref.hash)
         return store_expand(s, ref.hash, hash, err);
+    if (ref.kind == REFS_OCI)
+        return store_name_lookup(s, STORE_OCI_BASE, ref.path, hash)
+                   ? 0
+                   : gv_error_set(err, GV_E_NOT_FOUND, 0, "there is no image `%s` in the store", word);
     if (ref.kind != REFS_NAME)
         return store_expand(s, word, hash, err);
     cleanup_free char *base = registry_url(err), *name = refs_name(&ref);

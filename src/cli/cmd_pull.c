@@ -130,7 +130,8 @@ const struct cli_command cmd_pull = {
                "  USER/REPO[:TAG]       the name of an image in a registry, also as golem:USER/REPO:TAG\n"
                "  HASH                  the 56 hex digits of its SHA3-224\n"
                "  hash:sha3:HASH[:URL]  as it stands in a demand\n"
-               "  URL#HASH              or a URL with --hash\n\n"
+               "  URL#HASH              or a URL with --hash\n"
+               "  oci://HOST/REPO:TAG   an artifact of a registry of OCI\n\n"
                "The registry is the one that GOLEM_REGISTRY_URL or REGISTRY_URL names, by default https://registry.golem.network.\n"
                "Nothing is kept that does not have the hash. An interrupted download goes on where it was the next time.",
     .example = "  gvmkit pull golem/alpine:latest\n"

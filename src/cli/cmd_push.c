@@ -117,6 +117,74 @@ static int push(const struct push_args *a, const char *word)
     return CLI_OK;
 }
 
+/* ---- to a registry of OCI ---- */
+
+#define OCI "oci://"
+
+/* The tags of further names, which must be of the same repository as the first: *count of them, borrowed. */
+static int more_tags(char **names, int n, const char **tags, struct gv_error *err)
+{
+    size_t repository = (size_t)(strrchr(names[0], ':') - names[0]);
+    for (int i = 0; i < n; i++) {
+        const char *colon = strrchr(names[i], ':');
+        if (strncmp(names[i], OCI, strlen(OCI)) != 0 || strchr(colon, '/'))
+            return gv_error_set(err, GV_E_USAGE, 0, "`%s` is not oci://HOST/REPO:TAG", names[i]);
+        if ((size_t)(colon - names[i]) != repository || strncmp(names[i], names[0], repository) != 0)
+            return gv_error_set(err, GV_E_USAGE, 0, "`%s` is another repository than `%s`; push to one at a time", names[i], names[0]);
+        tags[i] = colon + 1;
+    }
+    return 0;
+}
+
+static void print_artifact(const struct push_args *a, const char *hash, const char *digest, char **names, int n)
+{
+    if (a->json) {
+        json_t *o = json_pack("{s:s, s:s}", "hash", hash, "digest", digest), *list = json_array();
+        for (int i = 0; i < n; i++)
+            json_array_append_new(list, json_string(names[i]));
+        json_object_set_new(o, "names", list);
+        look_json_print(o);
+        return;
+    }
+    for (int i = 0; i < n; i++) {
+        fputs("name     ", stdout);
+        cli_print_clean(stdout, names[i]);
+        putchar('\n');
+    }
+    printf("digest   %s\nhash     %s\n", digest, hash);
+}
+
+static int push_artifact(const struct push_args *a, const char *word, char **names, int n, const char **tags)
+{
+    struct gv_error err = GV_ERROR_INIT;
+    cleanup_cli_image struct cli_image image = CLI_IMAGE_INIT;
+    CLEANUP(gvmi) struct gvmi_image *img = NULL;
+    struct cli_progress *progress = cli_progress_new(a->progress);
+    struct gv_log log = cli_progress_log(progress, false);
+    const struct source_options options = { .insecure = a->upload.insecure, .log = &log, .progress = cli_progress_sink(progress) };
+    cleanup_free char *digest = NULL;
+    char hash[GV_SHA3_224_HEX];
+    int status = cli_image_open(&image, &img, word, &err);
+    if (status == 0)
+        status = gvmi_hash(img, hash, &err);
+    if (status == 0)
+        status = source_artifact_push(image.path, hash, names[0] + strlen(OCI), tags + 1, (size_t)n - 1, &options, &digest, &err);
+    cli_progress_free(progress);
+    if (status < 0)
+        return cli_fail(&err);
+    print_artifact(a, hash, digest, names, n);
+    return CLI_OK;
+}
+
+static int run_artifact(const struct cli_command *self, const struct push_args *a, const char *word, char **names, int n)
+{
+    cleanup_free const char **tags = gv_calloc((size_t)n, sizeof(*tags));
+    struct gv_error err = GV_ERROR_INIT;
+    if (a->upload.anonymous || a->chunk_size || a->upload.workers)
+        return cli_usage(self, "--anonymous, --chunk-size and --workers are for Golem's registry");
+    return more_tags(names, n, tags, &err) < 0 ? cli_usage(self, "%s", err.msg) : push_artifact(a, word, names, n, tags);
+}
+
 static int run_push(const struct cli_command *self, int argc, char **argv)
 {
     struct push_args a = { 0 };
@@ -128,6 +196,9 @@ static int run_push(const struct cli_command *self, int argc, char **argv)
         status = cli_usage(self, "say which image to upload");
     else if ((argc - at == 1) != a.upload.anonymous)
         status = cli_usage(self, a.upload.anonymous ? "an anonymous image cannot have a name" : "say USER/REPO:TAG, or --anonymous");
+    bool artifact = status < 0 && at + 1 < argc && strncmp(argv[at + 1], OCI, strlen(OCI)) == 0;
+    if (artifact)
+        status = run_artifact(self, &a, argv[at], argv + at + 1, argc - at - 1);
     for (int i = at + 1; status < 0 && i < argc; i++)
         if (cli_upload_add(&a.upload, argv[i], &err) < 0)
             status = cli_usage(self, "%s", err.msg);
@@ -139,13 +210,15 @@ static int run_push(const struct cli_command *self, int argc, char **argv)
 
 const struct cli_command cmd_push = {
     .name = "push",
-    .synopsis = "[OPTIONS] IMAGE USER/REPO:TAG...",
+    .synopsis = "[OPTIONS] IMAGE NAME...",
     .summary = "Upload an image to a registry",
     .details = "IMAGE is a .gvmi file or an image of the store. The registry is the one that GOLEM_REGISTRY_URL or REGISTRY_URL names, by "
                "default\n"
                "https://registry.golem.network; it has to know the repository. What it has already is not sent again, so an interrupted\n"
-               "upload goes on where it was. Whether the names can be given is asked before anything is sent.",
+               "upload goes on where it was. Whether the names can be given is asked before anything is sent.\n\n"
+               "With oci://HOST/REPO:TAG the image goes to any registry of OCI, as an artifact, with the login of docker or podman.",
     .example = "  gvmkit push hello.gvmi golem/hello:1.0 golem/hello:latest\n"
+               "  gvmkit push hello.gvmi oci://ghcr.io/me/hello:1.0\n"
                "  gvmkit push --anonymous hello.gvmi",
     .options = push_options,
     .run = run_push,

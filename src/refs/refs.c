@@ -251,6 +251,15 @@ int refs_parse(struct refs *out, const char *text, struct gv_error *err)
         return take_path(out, rest, err);
     if (is_web(text))
         return take_url(out, text, err);
+    rest = after(text, "oci://");
+    if (rest) {
+        if (!*rest)
+            return gv_error_set(err, GV_E_USAGE, 0, "`%s` names nothing; write oci://HOST/REPO:TAG", text);
+        out->kind = REFS_OCI;
+        out->is_explicit = true;
+        out->path = gv_strdup(rest);
+        return 0;
+    }
     rest = after(text, "golem:");
     if (rest) {
         const char *name = after(rest, "//");

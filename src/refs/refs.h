@@ -8,6 +8,7 @@
  *     URL#HEX, URL#sha3:HEX, URL                    http or https; without a hash somebody else has to say it
  *     http://HOST/image.HEX.link                    a link file of the former repository: the URL is in it
  *     file:PATH, file:///PATH                       a file, escaped as in a URL
+ *     oci://HOST/REPO[:TAG|@DIGEST]                 an artifact of a registry of OCI
  *     PATH                                          everything else
  *
  * Schemes and digits may be in either case. A demand in a URL or a query is escaped (hash%3Asha3%3A...), and is read like that, too.
@@ -23,6 +24,7 @@ enum refs_kind {
     REFS_PATH,  /* path; also whatever has no other meaning */
     REFS_NAME,  /* user, repository, tag */
     REFS_IMAGE, /* hash, url, or both */
+    REFS_OCI,   /* path: what follows oci:// */
 };
 
 /* Zero-initialised is valid. */

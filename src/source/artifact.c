@@ -281,18 +281,11 @@ static int take_manifest(struct source_artifact *a, const struct gv_buf *text, s
 
 int source_artifact_find(struct source_artifact *out, const char *name, const struct source_options *options, struct gv_error *err)
 {
-    static const char *const accept[] = { "Accept: " MANIFEST_TYPE, NULL };
     CLEANUP(registry) struct registry *r = NULL;
     cleanup_response struct http_response response = { 0 };
     *out = (struct source_artifact){ 0 };
-    if (registry_session(&r, name, options, err) < 0)
+    if (registry_session(&r, name, options, err) < 0 || registry_get_manifest(r, NULL, r->reference, &response, err) < 0)
         return -1;
-    cleanup_free char *url = registry_endpoint(r, "manifests", r->reference);
-    struct http_request q = { .url = url, .headers = accept };
-    if (registry_send(r, &q, REMOTE_DOCUMENT_MAX, NULL, &response, err) < 0)
-        return -1;
-    if (!http_ok(&response))
-        return registry_refused(r, &response, "the image", err);
     if (registry_check_manifest(r, &response, err) < 0)
         return -1;
     if (take_manifest(out, &response.body, err) < 0) {
@@ -314,22 +307,14 @@ static void show(void *user, uint64_t have)
     gv_progress_update(s->progress, "downloading", have, s->size);
 }
 
-int source_artifact_fetch(const struct source_artifact *a, int fd, uint64_t have, const struct gv_progress *progress, struct gv_error *err)
+int source_artifact_open(const struct source_artifact *a, const struct gv_progress *progress, int *fd, struct gv_error *err)
 {
     struct shown shown = { progress, a->size };
-    struct http_file file = { .fd = fd, .have = have, .size = a->size, .by_content = true, .progress = show, .user = &shown };
-    cleanup_free char *url = registry_endpoint(a->registry, "blobs", a->layer);
-    cleanup_response struct http_response response = { 0 };
-    struct http_request q = { .url = url };
-    unsigned char sha256[GV_HASH_MAX];
-    if (registry_send(a->registry, &q, 0, &file, &response, err) < 0)
+    const struct remote_progress update = { .update = show, .user = &shown };
+    struct digest digest;
+    struct blob blob;
+    if (digest_parse(&digest, a->layer, err) < 0 || registry_blob(a->registry, &digest, a->size, &update, &blob, err) < 0)
         return -1;
-    if (!http_ok(&response))
-        return registry_refused(a->registry, &response, "the file of", err);
-    if (gv_hash_fd(GV_HASH_SHA256, fd, sha256, err) < 0)
-        return -1;
-    cleanup_free char *is = digest_text(sha256);
-    if (strcmp(is, a->layer) != 0)
-        return gv_error_set(err, GV_E_CORRUPT, 0, "what came from `%s` has the digest %s and not %s", a->registry->host, is, a->layer);
+    *fd = blob.fd;
     return 0;
 }

@@ -77,7 +77,7 @@ char *registry_endpoint(const struct registry *r, const char *what, const char *
     return gv_asprintf("%s/v2/%s/%s/%s", r->base, r->repository, what, which);
 }
 
-static int get_manifest(struct registry *r, const char *method, const char *reference, struct http_response *out, struct gv_error *err)
+int registry_get_manifest(struct registry *r, const char *method, const char *reference, struct http_response *out, struct gv_error *err)
 {
     cleanup_free char *url = registry_endpoint(r, "manifests", reference);
     struct http_request q = { .method = method, .url = url, .headers = accept_manifests };
@@ -140,6 +140,7 @@ int registry_session(struct registry **out, const char *name, const struct sourc
     struct http_options o = { .insecure = r->insecure, .insecure_loopback = true, .cancelled = &r->cancelled, .log = r->log };
     if (http_client_new(&r->client, &o, err) < 0 || find_base(r, err) < 0)
         return -1;
+    r->blobs = blobs_new(r->log);
     *out = steal_ptr(r);
     return 0;
 }
@@ -149,7 +150,7 @@ int registry_session(struct registry **out, const char *name, const struct sourc
 static int fetch_document(void *user, const char *digest, struct gv_buf *out, struct gv_error *err)
 {
     cleanup_response struct http_response response = { 0 };
-    if (get_manifest(user, NULL, digest, &response, err) < 0)
+    if (registry_get_manifest(user, NULL, digest, &response, err) < 0)
         return -1;
     gv_buf_add(out, response.body.data, response.body.len);
     return 0;
@@ -183,12 +184,17 @@ static int fetch_rest(void *user, int fd, uint64_t have, struct gv_error *err)
     return http_ok(&response) ? 0 : registry_refused(b->registry, &response, "a part of", err);
 }
 
+int registry_blob(struct registry *r, const struct digest *digest, uint64_t size, const struct remote_progress *progress, struct blob *out,
+                  struct gv_error *err)
+{
+    struct blob_request b = { .registry = r, .digest = digest, .size = size, .progress = progress };
+    return blobs_get(r->blobs, digest, size, fetch_rest, &b, &r->cancelled, out, err);
+}
+
 static int fetch_blob(void *user, const struct digest *digest, uint64_t size, const struct remote_progress *progress, struct blob *out,
                       struct gv_error *err)
 {
-    struct registry *r = user;
-    struct blob_request b = { .registry = r, .digest = digest, .size = size, .progress = progress };
-    return blobs_get(r->blobs, digest, size, fetch_rest, &b, &r->cancelled, out, err);
+    return registry_blob(user, digest, size, progress, out, err);
 }
 
 static void cancel(void *user)
@@ -254,10 +260,9 @@ int registry_open(struct archive **out, const char *name, const struct source_co
     static const struct remote_ops ops = { .document = fetch_document, .blob = fetch_blob, .cancel = cancel, .release = release };
     CLEANUP(registry) struct registry *r = NULL;
     cleanup_response struct http_response response = { 0 };
-    if (registry_session(&r, name, c->options, err) < 0 || get_manifest(r, NULL, r->reference, &response, err) < 0 ||
+    if (registry_session(&r, name, c->options, err) < 0 || registry_get_manifest(r, NULL, r->reference, &response, err) < 0 ||
         registry_check_manifest(r, &response, err) < 0)
         return -1;
-    r->blobs = blobs_new(r->log);
     cleanup_free char *media = media_type(&response), *familiar = gv_strdup(r->name);
     return remote_open(out, &ops, steal_ptr(r), familiar, media, &response.body, c, err);
 }
@@ -274,14 +279,14 @@ int registry_digest(char **out, const char *name, const struct source_context *c
         return 0;
     }
     /* A question for the head alone is not counted where there is a limit. */
-    if (get_manifest(r, "HEAD", r->reference, &head, err) < 0)
+    if (registry_get_manifest(r, "HEAD", r->reference, &head, err) < 0)
         return -1;
     const char *said = said_digest(&head);
     if (said) {
         *out = gv_strdup(said);
         return 0;
     }
-    if (get_manifest(r, NULL, r->reference, &whole, err) < 0)
+    if (registry_get_manifest(r, NULL, r->reference, &whole, err) < 0)
         return -1;
     *out = remote_digest(&whole.body);
     return 0;

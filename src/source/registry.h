@@ -12,6 +12,7 @@
 #include "source/blobs.h"
 #include "source/credentials.h"
 #include "source/open.h"
+#include "source/remote.h"
 
 struct registry {
     const struct gv_log *log;
@@ -44,6 +45,13 @@ int registry_send(struct registry *r, struct http_request *q, size_t max, struct
 
 /* BASE/v2/REPOSITORY/what/which; the caller frees it. */
 char *registry_endpoint(const struct registry *r, const char *what, const char *which) __attribute__((returns_nonnull));
+
+/* A blob of the repository, checked, from the cache of blobs or the registry. From any thread. progress may be NULL. */
+int registry_blob(struct registry *r, const struct digest *digest, uint64_t size, const struct remote_progress *progress, struct blob *out,
+                  struct gv_error *err);
+
+/* Asks ("GET", also NULL, or "HEAD") for a manifest or index in every form that we can read; an answer that is none is an error. */
+int registry_get_manifest(struct registry *r, const char *method, const char *reference, struct http_response *out, struct gv_error *err);
 
 /* Whether the answer is what was asked for, which is the manifest with that reference. */
 int registry_check_manifest(const struct registry *r, const struct http_response *response, struct gv_error *err);

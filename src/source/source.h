@@ -123,7 +123,7 @@ int source_artifact_push(const char *path, const char *hash, const char *name, c
 
 /* What is there under a name. GV_E_UNSUPPORTED: an image of containers or something else, no artifact of ours. *out is the caller's to clear. */
 int source_artifact_find(struct source_artifact *out, const char *name, const struct source_options *options, struct gv_error *err);
-/* Fetches it into fd, of which the first `have` bytes are there already, and checks all of it. progress may be NULL. */
-int source_artifact_fetch(const struct source_artifact *a, int fd, uint64_t have, const struct gv_progress *progress, struct gv_error *err);
+/* The file itself, checked, from its beginning: of the cache of blobs, fetched as far as it is not there. *fd is the caller's. progress may be NULL. */
+int source_artifact_open(const struct source_artifact *a, const struct gv_progress *progress, int *fd, struct gv_error *err);
 
 #endif

@@ -19,6 +19,7 @@
 
 #define STATE_MAX ((size_t)64 << 10)
 #define ATTEMPTS_BEFORE_LAST 2
+#define COPY_PIECE ((size_t)1 << 20)
 #define IMAGE_MAX ((uint64_t)1 << 40)
 /* Of a file system that is left alone. */
 #define SPARE ((uint64_t)1 << 20)
@@ -176,8 +177,25 @@ static int transfer(struct download *d, char hash[GV_SHA3_224_HEX], struct gv_er
     return strcmp(hash, d->want->hash) != 0;
 }
 
+/* A part that is of another URL, or of a time before the power failed, is of no use here: what comes is whole already. */
+static int from_oci(struct download *d, struct gv_error *err)
+{
+    char hash[GV_SHA3_224_HEX];
+    if (ftruncate(d->file.fd, 0) < 0)
+        return gv_error_errno(err, "cannot empty `%s`", d->part);
+    unlink(d->state);
+    if (store_oci_copy(d->store, d->url, d->file.fd, hash, err) < 0)
+        return -1;
+    if (strcmp(hash, d->want->hash) == 0)
+        return 0;
+    forget_part(d);
+    return gv_error_set(err, GV_E_CORRUPT, 0, "`%.300s` is another image than %s: its hash is %s", d->url, d->want->hash, hash);
+}
+
 static int from_url(struct download *d, struct gv_error *err)
 {
+    if (strncmp(d->url, STORE_OCI, strlen(STORE_OCI)) == 0)
+        return from_oci(d, err);
     d->file.have = 0;
     d->file.etag[0] = '\0';
     d->file.size = d->want->size;
@@ -304,6 +322,26 @@ int store_fetch(struct image_store *s, const struct registry_image *want, struct
     }
 }
 
+int store_copy(int fd, int to, char hash[GV_SHA3_224_HEX], struct gv_error *err)
+{
+    cleanup_free unsigned char *piece = gv_alloc(COPY_PIECE);
+    unsigned char digest[GV_HASH_MAX];
+    struct gv_hash *h = gv_hash_new(GV_HASH_SHA3_224);
+    int status = 0;
+    uint64_t at = 0;
+    for (ssize_t n; status == 0 && (n = gv_pread_full(fd, piece, COPY_PIECE, at)) != 0; at += (uint64_t)n) {
+        if (n < 0 || gv_pwrite_full(to, piece, (size_t)n, at) < 0) {
+            status = gv_error_errno(err, "cannot copy the image into the store");
+            break;
+        }
+        gv_hash_update(h, piece, (size_t)n);
+    }
+    gv_hash_final(h, digest);
+    gv_hash_free(h);
+    gv_hex(hash, digest, GV_SHA3_224_SIZE);
+    return status;
+}
+
 int store_add_file(struct image_store *s, int fd, const char *hash, const char *origin, struct gv_error *err)
 {
     cleanup_free char *path = store_file(s, hash, "gvmi"), *lock_path = store_file(s, hash, "lock"), *part = store_file(s, hash, "part");
@@ -317,22 +355,8 @@ int store_add_file(struct image_store *s, int fd, const char *hash, const char *
     cleanup_close int to = open(part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (to < 0)
         return gv_error_errno(err, "cannot create `%s`", part);
-    struct gv_hash *h = gv_hash_new(GV_HASH_SHA3_224);
-    cleanup_free unsigned char *piece = gv_alloc((size_t)1 << 20);
-    unsigned char digest[GV_HASH_MAX];
     char is[GV_SHA3_224_HEX];
-    int status = 0;
-    uint64_t at = 0;
-    for (ssize_t n; status == 0 && (n = gv_pread_full(fd, piece, (size_t)1 << 20, at)) != 0; at += (uint64_t)n) {
-        if (n < 0 || gv_pwrite_full(to, piece, (size_t)n, at) < 0) {
-            status = gv_error_errno(err, "cannot copy the image into the store");
-            break;
-        }
-        gv_hash_update(h, piece, (size_t)n);
-    }
-    gv_hash_final(h, digest);
-    gv_hash_free(h);
-    gv_hex(is, digest, GV_SHA3_224_SIZE);
+    int status = store_copy(fd, to, is, err);
     if (status == 0 && strcmp(is, hash) != 0)
         status = gv_error_set(err, GV_E_CORRUPT, 0, "the file has the hash %s and not %s", is, hash);
     if (status == 0)

@@ -33,6 +33,17 @@ int store_download(struct image_store *s, const struct registry_image *want, str
 /* Gives the open, verified file at `part` its place; the caller has the lock alone. */
 int store_commit(struct image_store *s, int fd, const char *part, const char *hash, const char *origin, struct gv_error *err);
 
+/* Copies all of fd to the empty file `to`; hash is that of what was copied. */
+int store_copy(int fd, int to, char hash[GV_SHA3_224_HEX], struct gv_error *err);
+
+/* ---- artifacts of registries of OCI ---- */
+
+#define STORE_OCI "oci://"
+/* What the name (what follows oci://) stands for now: its hash, and an oci:// URL that names it by its digest. */
+int store_oci_find(struct image_store *s, const char *name, struct registry_image *want, struct gv_error *err);
+/* The file behind such a URL, copied into the empty file `to`; hash is what it has. */
+int store_oci_copy(struct image_store *s, const char *url, int to, char hash[GV_SHA3_224_HEX], struct gv_error *err);
+
 /* ---- the hash of a file while it arrives ---- */
 
 struct store_follow;

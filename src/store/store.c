@@ -243,6 +243,8 @@ int store_use(struct image_store *s, const char *hash, struct store_image *out, 
 static int resolve(struct image_store *s, const struct refs *ref, const char *base, const char *name, struct registry_image *want,
                    struct gv_error *err)
 {
+    if (ref->kind == REFS_OCI)
+        return store_oci_find(s, ref->path, want, err);
     struct http_client *http = store_http(s, err);
     if (!http)
         return -1;
@@ -262,7 +264,9 @@ int store_get(struct image_store *s, const struct refs *ref, enum store_lookup h
               struct gv_error *err)
 {
     cleanup_registry_image struct registry_image want = { 0 };
-    cleanup_free char *base = registry_url(err), *name = ref->kind == REFS_NAME ? refs_name(ref) : NULL;
+    bool oci = ref->kind == REFS_OCI;
+    cleanup_free char *base = oci ? gv_strdup(STORE_OCI_BASE) : registry_url(err);
+    cleanup_free char *name = ref->kind == REFS_NAME ? refs_name(ref) : oci ? gv_strdup(ref->path) : NULL;
     char known[GV_SHA3_224_HEX] = "";
     if (!base)
         return -1;

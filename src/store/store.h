@@ -4,6 +4,7 @@
  *
  *   store.c    the directory, names, lists     fetch.c    a download: resumed, verified, put in place
  *   keep.c     what goes, what has rotted      follow.c   the hash of a file while it arrives
+ *   oci.c      artifacts of registries
  *   update.c   what other images have of it
  *
  * $XDG_DATA_HOME/gvmkit has
@@ -92,7 +93,8 @@ int store_add_file(struct image_store *s, int fd, const char *hash, const char *
 
 /* ---- names ---- */
 
-/* The hash of a name at the registry `base`; whether there is one. */
+/* The hash of a name at the registry `base`, or of what follows oci:// at STORE_OCI_BASE; whether there is one. */
+#define STORE_OCI_BASE "oci:/"
 bool store_name_lookup(struct image_store *s, const char *base, const char *name, char hash[GV_SHA3_224_HEX]);
 int store_name_set(struct image_store *s, const char *base, const char *name, const char *hash, struct gv_error *err);
 
