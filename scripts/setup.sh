@@ -31,7 +31,7 @@ demo=(
 qemu-system-x86 e2fsprogs ca-certificates
 )
 check=(
-bats clang clang-format-14 jq libclang-rt-14-dev llvm-14 mandoc shellcheck
+bats chromium clang clang-format-14 jq libclang-rt-14-dev llvm-14 mandoc shellcheck
 squashfs-tools squashfs-tools-ng squashfuse umoci skopeo buildah podman docker.io docker-registry
 apache2-utils curl e2fsprogs fakeroot fuse3 minisign openssl strace
 procps util-linux zstd

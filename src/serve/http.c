@@ -287,7 +287,7 @@ static enum MHD_Result received_all(struct request *r)
     r->state = REQUEST_WORKING;
     set_conn(r, CONN_BUSY);
     s->mhd->suspend_connection(r->connection);
-    if (!jobs_submit(s->jobs, work, r)) {
+    if (!jobs_submit(r->route->body == BODY_PAGE ? s->pages : s->jobs, work, r)) {
         answer_text(r, 503, "the registry has too much to do, or is about to end; try again later");
         answer_header(r, "Retry-After", "5");
         s->mhd->resume_connection(r->connection);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * What there is, by path. The letters are those by which the protocol's description knows the requests of Golem's clients; what comes without one is our
- * own. A page for people would get its rows here.
+ * own.
  */
 #include <string.h>
 
@@ -23,6 +23,12 @@ static const struct route routes[] = {
     /* F */ { "info", "/v1/image/info", false, METHOD_GET | METHOD_HEAD, BODY_NONE, FORM_MAX, route_info, NULL },
     /* H */ { "redirect", "/v1/image/download", false, METHOD_GET | METHOD_HEAD, BODY_NONE, FORM_MAX, route_redirect, NULL },
     /* G */ { "download", "/download/", true, METHOD_GET | METHOD_HEAD, BODY_NONE, FORM_MAX, route_download, NULL },
+    /* pages for people */
+    { "search", "/", false, METHOD_GET | METHOD_HEAD, BODY_PAGE, FORM_MAX, route_search, NULL },
+    { "repository", "/r/", true, METHOD_GET | METHOD_HEAD, BODY_PAGE, FORM_MAX, route_repository, NULL },
+    { "image", "/i/", true, METHOD_GET | METHOD_HEAD, BODY_PAGE, FORM_MAX, route_image, NULL },
+    { "compare", "/compare", false, METHOD_GET | METHOD_HEAD, BODY_PAGE, FORM_MAX, route_compare, NULL },
+    { "asset", "/assets/", true, METHOD_GET | METHOD_HEAD, BODY_NONE, FORM_MAX, route_asset, NULL },
     { "health", "/healthz", false, METHOD_GET | METHOD_HEAD, BODY_NONE, FORM_MAX, route_health, NULL },
     { "metrics", "/metrics", false, METHOD_GET | METHOD_HEAD, BODY_NONE, FORM_MAX, route_metrics, NULL },
 };

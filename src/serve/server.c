@@ -16,6 +16,8 @@
 
 #define TICK_MS 1000U
 #define BACKLOG 1024
+#define PAGE_THREADS 2
+#define PAGES_MAX 64                    /* that wait to be made */
 #define JOBS_MAX 4096                   /* waiting */
 #define MEMORY_LIMIT ((size_t)32 << 10) /* bytes of a connection's headers and buffers */
 #define UPLOAD_RATE 1024U               /* least bytes a second */
@@ -142,7 +144,10 @@ static void server_clear(struct server *s)
         jobs_end(s->jobs, UINT32_MAX);
     if (s->maps)
         jobs_end(s->maps, UINT32_MAX);
+    if (s->pages)
+        jobs_end(s->pages, UINT32_MAX);
     jobs_free(s->jobs);
+    jobs_free(s->pages);
     jobs_free(s->maps);
     uploads_free(s->uploads);
     usage_free(s->usage);
@@ -184,7 +189,8 @@ static int server_new(struct server **out, const struct serve_options *o, const 
     s->usage = usage_new();
     s->rate = limits_new(o->rate, 1000, o->rate * BURST_SECONDS);
     s->logins = limits_new(o->login_rate, 60000, o->login_rate);
-    if (recover(s, err) < 0 || jobs_new(&s->jobs, cpus > 4 ? (size_t)cpus : 4, JOBS_MAX, err) < 0 || jobs_new(&s->maps, 1, 1, err) < 0)
+    if (recover(s, err) < 0 || jobs_new(&s->jobs, cpus > 4 ? (size_t)cpus : 4, JOBS_MAX, err) < 0 || jobs_new(&s->maps, 1, 1, err) < 0 ||
+        jobs_new(&s->pages, PAGE_THREADS, PAGES_MAX, err) < 0)
         return -1;
     *out = steal_ptr(s);
     return 0;
@@ -238,7 +244,7 @@ static bool end(struct server *s, struct MHD_Daemon *daemon, const sigset_t *sig
         gv_note(s->log, "%llu requests are broken off", (unsigned long long)s->active);
     /* Jobs resume the connections that wait for them; the library must not end before. */
     uint64_t now = server_ticks(), left = now < deadline ? deadline - now : 0;
-    if (!jobs_end(s->jobs, left > JOBS_GRACE ? left : JOBS_GRACE) || !jobs_end(s->maps, left))
+    if (!jobs_end(s->jobs, left > JOBS_GRACE ? left : JOBS_GRACE) || !jobs_end(s->maps, left) || !jobs_end(s->pages, left))
         return false;
     s->mhd->stop_daemon(daemon);
     flush_usage(s);

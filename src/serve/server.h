@@ -41,8 +41,9 @@ struct server {
     struct disk disk;
     struct db_pool *dbs;
     struct uploads *uploads;
-    struct jobs *jobs; /* for requests */
-    struct jobs *maps; /* chunk maps, one after the other */
+    struct jobs *jobs;  /* for requests */
+    struct jobs *pages; /* for people */
+    struct jobs *maps;  /* chunk maps, one after the other */
     struct limits *rate, *logins;
     struct conns conns;
     struct usage *usage;
@@ -55,7 +56,7 @@ struct server {
 
 struct request;
 
-enum body { BODY_NONE, BODY_BYTES, BODY_FORM };
+enum body { BODY_NONE, BODY_PAGE, BODY_BYTES, BODY_FORM }; /* BODY_PAGE: none, and the answer is made in a thread of pages */
 enum { METHOD_GET = 1, METHOD_HEAD = 2, METHOD_POST = 4 };
 
 struct route {
@@ -131,6 +132,11 @@ void route_attach(struct request *r);
 void route_info(struct request *r);
 void route_redirect(struct request *r);
 void route_download(struct request *r);
+void route_search(struct request *r);
+void route_repository(struct request *r);
+void route_image(struct request *r);
+void route_compare(struct request *r);
+void route_asset(struct request *r);
 void route_health(struct request *r);
 void route_metrics(struct request *r);
 
