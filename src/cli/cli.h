@@ -50,6 +50,7 @@ extern const struct cli_command
     cmd_mount,
     cmd_sign,
     cmd_manifest,
+    cmd_demand,
     cmd_images,
     cmd_pull,
     cmd_push,

@@ -22,6 +22,7 @@ static const struct cli_command *const commands[] = {
     &cmd_mount,
     &cmd_sign,
     &cmd_manifest,
+    &cmd_demand,
     &cmd_images,
     &cmd_pull,
     &cmd_push,
