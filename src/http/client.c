@@ -43,6 +43,8 @@ struct transfer {
     struct gv_error failure; /* why a callback ended it */
     bool failed, begun, enough;
     size_t header_bytes, dropped;
+    const struct http_upload *upload;
+    uint64_t sent; /* of it */
     char detail[CURL_ERROR_SIZE];
 };
 
@@ -279,6 +281,39 @@ static size_t on_data(char *p, size_t size, size_t count, void *user)
     return t->enough ? 0 : n;
 }
 
+/* What libcurl sends next. A file that has become shorter fails the request, because its length has been said. */
+static size_t on_upload(char *p, size_t size, size_t count, void *user)
+{
+    struct transfer *t = user;
+    const struct http_upload *u = t->upload;
+    size_t n = size * count;
+    if (n > u->size - t->sent)
+        n = (size_t)(u->size - t->sent);
+    ssize_t got = gv_pread_full(u->fd, p, n, t->sent);
+    if (got != (ssize_t)n) {
+        gv_error_set(&t->failure, GV_E_IO, got < 0 ? errno : 0, "what is to be sent cannot be read%s",
+                     got < 0 ? "" : ": it has become shorter");
+        t->failed = true;
+        return CURL_READFUNC_ABORT;
+    }
+    if (n && u->data && u->data(u->user, t->sent, p, n, &t->failure) < 0) {
+        t->failed = true;
+        return CURL_READFUNC_ABORT;
+    }
+    t->sent += n;
+    return n;
+}
+
+/* libcurl goes back to the beginning when a connection that it had kept turns out to be gone. */
+static int on_seek(void *user, curl_off_t at, int origin)
+{
+    struct transfer *t = user;
+    if (origin != SEEK_SET || at != 0)
+        return CURL_SEEKFUNC_CANTSEEK;
+    t->sent = 0;
+    return CURL_SEEKFUNC_OK;
+}
+
 static int on_progress(void *user, curl_off_t down_total, curl_off_t down, curl_off_t up_total, curl_off_t up)
 {
     (void)down_total;
@@ -361,7 +396,8 @@ static void set_transfer(struct setting *s, struct transfer *t)
         SET(s, CURLOPT_TIMEOUT_MS, (long)t->sink->whole_ms);
 }
 
-static void set_request(struct setting *s, const struct http_request *r, const char *url, const char *method, struct curl_slist *headers)
+static void set_request(struct setting *s, struct transfer *t, const struct http_request *r, const char *url, const char *method,
+                        struct curl_slist *headers)
 {
     SET(s, CURLOPT_URL, url);
     SET(s, CURLOPT_HTTPHEADER, headers);
@@ -371,6 +407,14 @@ static void set_request(struct setting *s, const struct http_request *r, const c
         SET(s, CURLOPT_POST, 1L);
         SET(s, CURLOPT_POSTFIELDS, r->body ? r->body : "");
         SET(s, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body_size);
+    } else if (!strcmp(method, "PUT")) {
+        SET(s, CURLOPT_UPLOAD, 1L);
+        SET(s, CURLOPT_UPLOAD_BUFFERSIZE, BUFFER_SIZE);
+        SET(s, CURLOPT_READFUNCTION, on_upload);
+        SET(s, CURLOPT_READDATA, t);
+        SET(s, CURLOPT_SEEKFUNCTION, on_seek);
+        SET(s, CURLOPT_SEEKDATA, t);
+        SET(s, CURLOPT_INFILESIZE_LARGE, (curl_off_t)r->upload->size);
     }
 }
 
@@ -462,7 +506,7 @@ static int make_headers(const struct curl_api *api, struct curl_slist **list, co
     if ((hop->range && add_header(api, list, "Range", hop->range, err) < 0) ||
         (hop->if_range && add_header(api, list, "If-Range", hop->if_range, err) < 0))
         return -1;
-    if (strcmp(hop->method, "POST") != 0)
+    if (strcmp(hop->method, "POST") != 0 && strcmp(hop->method, "PUT") != 0)
         return 0;
     if (r->body_type && add_header(api, list, "Content-Type", r->body_type, err) < 0)
         return -1;
@@ -477,11 +521,13 @@ static enum http_outcome send_hop(struct transfer *t, const struct http_request 
     api->easy_reset(t->curl);
     t->begun = t->failed = t->enough = false;
     t->header_bytes = t->dropped = 0;
+    t->upload = r->upload;
+    t->sent = 0;
     t->detail[0] = '\0';
     reset_response(t->out);
     set_client(&s, t->client, hop->url);
     set_transfer(&s, t);
-    set_request(&s, r, hop->url, hop->method, headers);
+    set_request(&s, t, r, hop->url, hop->method, headers);
     if (s.status != CURLE_OK) {
         gv_error_set(err, GV_E_INTERNAL, 0, "libcurl: %s", api->easy_strerror(s.status));
         return HTTP_REFUSED;
@@ -532,7 +578,8 @@ enum http_outcome http_exchange(struct http_client *c, const struct http_request
     for (int redirects = 0;; redirects++) {
         hop.url = url;
         outcome = one_hop(&t, request, &hop, &next, err);
-        if (outcome != HTTP_DONE || !next || (!strcmp(hop.method, "POST") && out->status != 303))
+        if (outcome != HTTP_DONE || !next || (!strcmp(hop.method, "POST") && out->status != 303) ||
+            (!strcmp(hop.method, "PUT") && out->status != 307 && out->status != 308))
             break;
         cleanup_free char *from = http_origin(url), *to = http_origin(next);
         outcome = HTTP_REFUSED;

@@ -52,17 +52,29 @@ DEFINE_CLEANUP(http_client, struct http_client *, http_client_free)
 
 /* ---- requests ---- */
 
+/* The body of PUT: the first `size` bytes of a file. */
+struct http_upload {
+    int fd;
+    uint64_t size;
+    /* Sees the bytes before they are sent, from position 0 on, and again from there when they are sent again; -1 ends the request before they are
+     * sent, so that nothing is complete at the server. May be NULL. */
+    int (*data)(void *user, uint64_t at, const void *p, size_t n, struct gv_error *err);
+    void *user;
+};
+
 struct http_request {
-    const char *method; /* "GET" (also NULL), "HEAD", "POST" */
-    const char *url;    /* http or https, without user name; redirects are followed, for POST only those that say GET (303) */
+    const char *method; /* "GET" (also NULL), "HEAD", "POST", "PUT" */
+    /* http or https, without user name; redirects are followed, for POST only those that say GET (303), for PUT those that keep it (307, 308) */
+    const char *url;
     /* Value of the header Authorization. It is sent to the origin (scheme, host and port) of url alone; after a redirect away from there it
      * is gone. */
     const char *authorization;
     const char *const *headers; /* "Name: value", the last one NULL; may be NULL. Not for secrets: they go along with redirects */
     const void *body;           /* of POST, in memory */
     size_t body_size;
-    const char *body_type;
-    unsigned attempts; /* 0 = as the client has it */
+    const char *body_type;            /* of POST and PUT; NULL = not said */
+    const struct http_upload *upload; /* of PUT */
+    unsigned attempts;                /* 0 = as the client has it */
 };
 
 /* Zero-initialised is valid. */
@@ -107,8 +119,11 @@ struct http_file {
     /* The URL names the content (by a digest): what is there is a beginning of it, whatever the server says. Else it is kept only when
      * `etag` proves that the file is the same. */
     bool by_content;
-    char etag[256];                              /* strong entity tag of the bytes that are there, "" if there is none; set by what comes */
+    uint64_t said;  /* the size that the server says it has, HTTP_SIZE_UNKNOWN if it does not; set by what comes */
+    char etag[256]; /* strong entity tag of the bytes that are there, "" if there is none; set by what comes */
     void (*progress)(void *user, uint64_t have); /* called now and then with what there is; may be NULL */
+    /* Sees every byte that is kept, in order; what comes at a position before the last one replaces what was seen from there on. May be NULL. */
+    int (*data)(void *user, uint64_t at, const void *p, size_t n, struct gv_error *err);
     void *user;
 };
 
@@ -119,6 +134,10 @@ struct http_file {
  */
 int http_download(struct http_client *c, const struct http_request *request, struct http_file *file, struct http_response *out,
                   struct gv_error *err);
+
+/* Sends request->upload, again from its beginning when that may help, for as long as it takes. Returns as http_fetch() does; the body of the
+ * answer is not kept. */
+int http_upload(struct http_client *c, const struct http_request *request, struct http_response *out, struct gv_error *err);
 
 /* ---- words of HTTP ---- */
 

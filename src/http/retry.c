@@ -103,14 +103,14 @@ static int memory_data(void *user, const void *p, size_t n, struct gv_error *err
     return 0;
 }
 
-int http_fetch(struct http_client *c, const struct http_request *request, size_t max, struct http_response *out, struct gv_error *err)
+/* Exchanges that end with a response in memory, or with none at all. */
+static int exchange_until_done(struct http_client *c, const struct http_request *request, const struct http_sink *sink,
+                               struct http_response *out, struct gv_error *err)
 {
     struct attempts a = attempts_for(c, request);
-    struct memory memory = { .body = &out->body, .max = max };
-    const struct http_sink sink = { .data = memory_data, .user = &memory, .whole_ms = WHOLE_MS };
     for (;;) {
         struct gv_error why = GV_ERROR_INIT;
-        enum http_outcome outcome = http_exchange(c, request, NULL, NULL, &sink, out, &why);
+        enum http_outcome outcome = http_exchange(c, request, NULL, NULL, sink, out, &why);
         bool again = outcome == HTTP_LOST || (outcome == HTTP_DONE && may_pass(out->status));
         int more = again ? try_again(&a, outcome, out, &why, err) : 0;
         if (more < 0)
@@ -123,6 +123,27 @@ int http_fetch(struct http_client *c, const struct http_request *request, size_t
             *err = why;
         return -1;
     }
+}
+
+int http_fetch(struct http_client *c, const struct http_request *request, size_t max, struct http_response *out, struct gv_error *err)
+{
+    struct memory memory = { .body = &out->body, .max = max };
+    const struct http_sink sink = { .data = memory_data, .user = &memory, .whole_ms = WHOLE_MS };
+    return exchange_until_done(c, request, &sink, out, err);
+}
+
+/* ---- from a file ---- */
+
+static int upload_answer(void *user, const void *p, size_t n, struct gv_error *err)
+{
+    (void)user, (void)p, (void)n, (void)err;
+    return 0;
+}
+
+int http_upload(struct http_client *c, const struct http_request *request, struct http_response *out, struct gv_error *err)
+{
+    const struct http_sink sink = { .data = upload_answer };
+    return exchange_until_done(c, request, &sink, out, err);
 }
 
 /* ---- into a file ---- */
@@ -163,7 +184,8 @@ static bool content_range(const struct http_response *r, uint64_t *first, uint64
 
 static int check_total(const struct download *d, uint64_t total, struct gv_error *err)
 {
-    const struct http_file *f = d->file;
+    struct http_file *f = d->file;
+    f->said = total;
     if (f->size != HTTP_SIZE_UNKNOWN && total != f->size)
         return gv_error_set(err, GV_E_CORRUPT, 0, "`%.300s` has %" PRIu64 " bytes and should have %" PRIu64, d->request->url, total,
                             f->size);
@@ -196,6 +218,8 @@ static int download_begin(void *user, const struct http_response *r, struct gv_e
                             d->request->url, r->status);
     if (r->length >= 0 && check_total(d, (uint64_t)r->length, err) < 0)
         return -1;
+    if (r->length < 0)
+        f->said = HTTP_SIZE_UNKNOWN;
     if (start_over(f, err) < 0)
         return -1;
     size_t at = 0;
@@ -214,6 +238,8 @@ static int download_data(void *user, const void *p, size_t n, struct gv_error *e
                             f->size);
     if (f->max && (f->have > f->max || n > f->max - f->have))
         return gv_error_set(err, GV_E_LIMIT, 0, "`%.300s` has more than the %" PRIu64 " bytes allowed", d->request->url, f->max);
+    if (f->data && f->data(f->user, f->have, p, n, err) < 0)
+        return -1;
     if (gv_pwrite_full(f->fd, p, n, f->have) < 0)
         return gv_error_errno(err, "cannot write what comes from `%.300s`", d->request->url);
     f->have += n;
