@@ -37,7 +37,7 @@ struct cli_command {
 
 extern const struct cli_command cmd_build, cmd_edit, cmd_inspect, cmd_ls, cmd_cat, cmd_extract, cmd_diff, cmd_verify, cmd_lint, cmd_hash,
     cmd_mount;
-extern const struct cli_command cmd_run, cmd_shell, cmd_doctor, cmd_dbg;
+extern const struct cli_command cmd_run, cmd_shell, cmd_doctor, cmd_dbg, cmd_script;
 /* The program of that name: the same file under another one. */
 extern const struct cli_command door_gvmkit_build;
 

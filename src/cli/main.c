@@ -9,7 +9,7 @@
 
 static const struct cli_command *const commands[] = {
     &cmd_build, &cmd_edit, &cmd_inspect, &cmd_ls,  &cmd_cat,   &cmd_extract, &cmd_diff, &cmd_verify,
-    &cmd_lint,  &cmd_hash, &cmd_mount,   &cmd_run, &cmd_shell, &cmd_doctor,  &cmd_dbg,
+    &cmd_lint,  &cmd_hash, &cmd_mount,   &cmd_run, &cmd_shell, &cmd_doctor,  &cmd_dbg,  &cmd_script,
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
