@@ -8,7 +8,9 @@
 
 int fetch_client(struct http_client **out, const struct transfer_options *o, struct gv_error *err)
 {
-    const struct http_options options = { .insecure_loopback = true, .stall_ms = o->stall_ms, .cancelled = o->cancelled, .log = o->log };
+    const struct http_options options = {
+        .insecure_loopback = true, .stall_ms = o->stall_ms, .wait_ms = o->wait_ms, .cancelled = o->cancelled, .log = o->log
+    };
     return http_client_new(out, &options, err);
 }
 

@@ -39,6 +39,7 @@ struct transfer_options {
     size_t volume_count;
     uint64_t max_unpacked;        /* bytes that an archive may become; 0 = 64 GiB. What grows like a bomb is refused before */
     unsigned stall_ms;            /* a server that is silent for so long is given up; 0 = 30 s */
+    unsigned wait_ms;             /* before a request is tried again the first time, doubled for each one more; 0 = 500 */
     const atomic_bool *cancelled; /* becomes true when everything is to stop; may be NULL */
     /* Is told now and then how many bytes have moved of how many; may be NULL. */
     void (*progress)(void *user, uint64_t done, uint64_t total);

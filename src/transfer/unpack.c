@@ -84,7 +84,8 @@ static int take_bytes(struct unpacker *u, uint64_t n, struct gv_error *err)
     return move_more(u->m, 0, err);
 }
 
-static int unpack_data(struct unpacker *u, int fd, struct gv_error *err)
+/* size: what the header says, 0 if it says nothing: a hole at the end is in no block. */
+static int unpack_data(struct unpacker *u, int fd, uint64_t size, struct gv_error *err)
 {
     const void *block;
     size_t n;
@@ -102,6 +103,11 @@ static int unpack_data(struct unpacker *u, int fd, struct gv_error *err)
             return gv_error_errno(err, "cannot write");
         end = to;
     }
+    if (size > end) {
+        if (take_bytes(u, size - end, err) < 0)
+            return -1;
+        end = size;
+    }
     return ftruncate(fd, (off_t)end) < 0 ? gv_error_errno(err, "cannot write") : 0;
 }
 
@@ -115,11 +121,12 @@ static void owner_here(const struct unpacker *u, int dir, mode_t mode, struct in
 static int make_file(struct unpacker *u, struct archive_entry *e, int dir, const char *last, struct gv_error *err)
 {
     struct inside_file f;
+    int64_t size = u->api->entry_size_is_set(e) ? u->api->entry_size(e) : 0;
     int result = inside_file_open(&f, u->in, dir, last, err);
     if (result == 0)
         owner_here(u, f.dir, u->api->entry_perm(e), &f.owner);
     if (result == 0)
-        result = unpack_data(u, f.fd, err);
+        result = unpack_data(u, f.fd, size > 0 ? (uint64_t)size : 0, err);
     if (result == 0 && u->api->entry_mtime_is_set(e)) {
         const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT },
                                            { .tv_sec = u->api->entry_mtime(e), .tv_nsec = u->api->entry_mtime_nsec(e) } };
