@@ -62,6 +62,7 @@ extern const struct cli_command
     cmd_serve,
     cmd_run,
     cmd_shell,
+    cmd_script,
     cmd_doctor,
     cmd_dbg;
 /* clang-format on */

@@ -34,6 +34,7 @@ static const struct cli_command *const commands[] = {
     &cmd_serve,
     &cmd_run,
     &cmd_shell,
+    &cmd_script,
     &cmd_doctor,
     &cmd_dbg,
     /* clang-format on */

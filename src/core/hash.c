@@ -25,6 +25,12 @@ static const EVP_MD *kind_md(enum gv_hash_kind kind)
         return EVP_sha512();
     case GV_HASH_SHA3_224:
         return EVP_sha3_224();
+    case GV_HASH_SHA3_256:
+        return EVP_sha3_256();
+    case GV_HASH_SHA3_384:
+        return EVP_sha3_384();
+    case GV_HASH_SHA3_512:
+        return EVP_sha3_512();
     }
     abort();
 }

@@ -11,7 +11,7 @@
 
 #include "core/error.h"
 
-enum gv_hash_kind { GV_HASH_SHA256, GV_HASH_SHA512, GV_HASH_SHA3_224 };
+enum gv_hash_kind { GV_HASH_SHA256, GV_HASH_SHA512, GV_HASH_SHA3_224, GV_HASH_SHA3_256, GV_HASH_SHA3_384, GV_HASH_SHA3_512 };
 
 #define GV_HASH_MAX 64
 #define GV_SHA256_SIZE 32

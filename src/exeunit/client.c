@@ -16,6 +16,7 @@
 #define ANSWER_MS 5000 /* to Shutdown; an ExeUnit waits no longer */
 #define EXIT_MS 5000   /* from the end of stdin to the end of the runtime */
 #define FIRST_ID 2U    /* as the ExeUnit counts */
+#define STOP_MS 100L   /* between two questions whether to stop */
 
 enum { RESPONSE_ERROR = 3, ANSWER_HELLO = 4, RESPONSE_STATUS = 20, RESPONSE_RT_STATUS = 21 };
 
@@ -40,6 +41,7 @@ struct client {
     struct gv_buf answer_bytes;
     bool answered;
 
+    bool ending;           /* nothing is stopped any more */
     bool binding, running; /* a run has been sent and no process is bound to it yet; one is bound and has not ended */
     uint64_t process;
     int code;
@@ -221,6 +223,11 @@ static int turn(struct client *c, long until, struct gv_error *err)
     struct pollfd p = { .fd = c->out, .events = POLLIN };
     if (until && left <= 0)
         return 0;
+    if (c->events.stop && !c->ending) {
+        if (c->events.stop(c->user))
+            return gv_error_set(err, GV_E_CANCELLED, 0, "interrupted");
+        left = until && left < STOP_MS ? left : STOP_MS;
+    }
     if (poll(&p, 1, (int)left) <= 0)
         return 0;
     ssize_t more = read(c->out, chunk, sizeof(chunk));
@@ -283,18 +290,17 @@ static void read_refusal(const struct client *c, struct client_refusal *r)
     snprintf(r->message, sizeof(r->message), "%.511s", clean.msg);
 }
 
-int client_hello(struct client *c, const char *protocol, char **version, struct gv_error *err)
+int client_hello(struct client *c, const char *protocol, char **version, struct client_refusal *refusal, struct gv_error *err)
 {
     cleanup_buf struct gv_buf body = { 0 };
+    *refusal = (struct client_refusal){ 0 };
     pb_put_text(&body, 1, protocol);
     if (ask(c, &body, PROTO_HELLO, ANSWER_HELLO, err) < 0 || wait_answer(c, 0, err) < 0)
         return -1;
-    if (c->answer.kind == RESPONSE_ERROR) {
-        struct client_refusal refusal;
-        read_refusal(c, &refusal);
-        return gv_error_set(err, GV_E_DIED, 0, "%s", refusal.message);
-    }
-    *version = text_in(&c->answer.body, 1);
+    if (c->answer.kind == RESPONSE_ERROR)
+        read_refusal(c, refusal);
+    else
+        *version = text_in(&c->answer.body, 1);
     return 0;
 }
 
@@ -350,7 +356,8 @@ int client_run(struct client *c, const char *bin, const struct gv_strv *args, ui
 
 /* ---- the runtime's process ------------------------------------------------------------------------------------------------------- */
 
-int client_start(struct client **out, char *const *argv, const struct client_events *events, void *user, struct gv_error *err)
+int client_start(struct client **out, char *const *argv, const char *dir, const struct client_events *events, void *user,
+                 struct gv_error *err)
 {
     int in[2], from[2];
     if (pipe2(in, O_CLOEXEC) < 0)
@@ -364,6 +371,8 @@ int client_start(struct client **out, char *const *argv, const struct client_eve
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, in_read, STDIN_FILENO);
     posix_spawn_file_actions_adddup2(&actions, out_write, STDOUT_FILENO);
+    if (dir)
+        posix_spawn_file_actions_addchdir_np(&actions, dir);
     posix_spawnattr_init(&attributes);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP); /* Ctrl-C is for the command, not for the runtime */
     pid_t pid;
@@ -380,7 +389,8 @@ int client_start(struct client **out, char *const *argv, const struct client_eve
     c->user = user;
     c->last_id = FIRST_ID - 1;
     const struct sigaction action = { .sa_handler = on_interrupt }; /* without SA_RESTART: poll is to notice */
-    sigaction(SIGINT, &action, NULL);
+    if (!events->stop)
+        sigaction(SIGINT, &action, NULL);
     *out = c;
     return 0;
 }
@@ -410,6 +420,7 @@ static int reap(struct client *c, int *status, struct gv_error *err)
 
 int client_end(struct client *c, int *status, struct gv_error *err)
 {
+    c->ending = true;
     int result = ask(c, &(struct gv_buf){ 0 }, PROTO_SHUTDOWN, PROTO_SHUTDOWN, err);
     if (result == 0)
         result = wait_answer(c, now_ms() + ANSWER_MS, err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Private to the room `exeunit`: the supervisor's side of the protocol, for the debug client. One command at a time, and each call waits for what it is
- * about. What a runtime must not do (an event of a process that nobody asked for, an event after the end, an answer to nothing) is noted and goes
+ * The supervisor's side of the protocol, for the debug client and for scripts: the second header of this room that others may include. One command at a
+ * time, and each call waits for what it is about. What a runtime must not do (an event of a process that nobody asked for, an event after the end, an answer to nothing) is noted and goes
  * on, so that runtimes can be compared.
  */
 #ifndef GV_EXEUNIT_CLIENT_H
@@ -19,6 +19,8 @@ struct client_events {
     void (*counter)(void *user, const char *name, double value);
     /* The runtime has broken a rule of the protocol. */
     void (*violation)(void *user, const char *text);
+    /* Asked several times a second: true ends what waits with GV_E_CANCELLED. NULL: SIGINT goes to the command that runs, and nothing ends. */
+    bool (*stop)(void *user);
 };
 
 struct client;
@@ -30,11 +32,12 @@ struct client_refusal {
     char message[512]; /* cleaned for a terminal */
 };
 
-/* Starts a runtime with argv (argv[0] a path) as a process group of its own, its stderr being ours. */
-int client_start(struct client **out, char *const *argv, const struct client_events *events, void *user, struct gv_error *err);
-/* Waits for the answer to Hello. *version is the caller's to free. */
-int client_hello(struct client *c, const char *protocol, char **version, struct gv_error *err);
-/* Runs a program and waits for its end: 0 with *code, or with refusal->refused. SIGINT is passed on to it. -1 when the runtime is gone. */
+/* Starts a runtime with argv (argv[0] a path) as a process group of its own, in the directory `dir` (NULL = ours), its stderr being ours. */
+int client_start(struct client **out, char *const *argv, const char *dir, const struct client_events *events, void *user,
+                 struct gv_error *err);
+/* Waits for the answer to Hello: 0 with *version, the caller's to free, or with refusal->refused. -1 when the runtime is gone. */
+int client_hello(struct client *c, const char *protocol, char **version, struct client_refusal *refusal, struct gv_error *err);
+/* Runs a program and waits for its end: 0 with *code, or with refusal->refused. -1 when the runtime is gone. */
 int client_run(struct client *c, const char *bin, const struct gv_strv *args, uint64_t *pid, int *code, struct client_refusal *refusal,
                struct gv_error *err);
 /* Shutdown, the end of its stdin, and at last SIGKILL; frees c. *status is as from waitpid(2). -1 when it did not answer in time or had to be

@@ -292,9 +292,12 @@ static int serve(struct dbg *d, int *status, struct gv_error *err)
     int wait_status = 0;
     command_line(d, "start", &d->o->start_args, &argv);
     clock_gettime(CLOCK_MONOTONIC, &begin);
-    if (client_start(&d->client, argv.items, &events, d, err) < 0)
+    if (client_start(&d->client, argv.items, NULL, &events, d, err) < 0)
         return -1;
-    int result = client_hello(d->client, d->o->protocol, &version, err);
+    struct client_refusal refusal;
+    int result = client_hello(d->client, d->o->protocol, &version, &refusal, err);
+    if (result == 0 && refusal.refused)
+        result = gv_error_set(err, GV_E_DIED, 0, "%s", refusal.message);
     if (result == 0) {
         record(d, "hello", json_pack("{s:o, s:f}", "version", text(version, strlen(version)), "seconds", seconds_since(&begin)));
         *status = 0;

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 #include "exeunit/deployment.h"
 #include "gvmi/gvmi.h"
@@ -63,6 +64,17 @@ static int make_name(char **name, const char *suffix, struct gv_error *err)
     return 0;
 }
 
+/* 9p (mapped-xattr) shows the directory with the owner and the mode that are kept beside it, so that the guest finds it to be root's, and whoever
+ * looks at it from here can tell that there are such attributes. Where the file system has none, the guest sees what is there. */
+static void mark_volume(const char *path)
+{
+    static const unsigned char root[4] = { 0 }, mode[4] = { 0755 & 0xff, 0x40 | 0755 >> 8 }; /* little-endian; 0x4000 is S_IFDIR */
+    if (setxattr(path, "user.virtfs.uid", root, sizeof(root), 0) == 0) {
+        setxattr(path, "user.virtfs.gid", root, sizeof(root), 0);
+        setxattr(path, "user.virtfs.mode", mode, sizeof(mode), 0);
+    }
+}
+
 static int make_volume(struct deployment_volume *v, const char *workdir, struct gv_error *err)
 {
     if (v->kind == VM_VOLUME_RAM)
@@ -76,6 +88,8 @@ static int make_volume(struct deployment_volume *v, const char *workdir, struct 
             return -1;
     } else if (mkdir(path, 0755) < 0) {
         return gv_error_errno(err, "cannot create the volume's directory `%s`", path);
+    } else {
+        mark_volume(path);
     }
     v->name = steal_ptr(name);
     return 0;

@@ -15,7 +15,7 @@
  *   runs.c        the processes that were asked for, and their events
  *   counters.c    what a VM has used
  *   offer.c, selftest.c  what the host can serve
- *   client.c, dbg.c      the other side: a supervisor for people and scripts (`gvmkit dbg`)
+ *   client.c, dbg.c      the other side (client.h): a supervisor for people and scripts (`gvmkit dbg`)
  *
  * The life of a work directory. `deploy` makes what a deployment needs and writes the record last, so that there is a whole deployment or none;
  * `start` reads the record and nothing else. Both hold a lock on the directory, so that there is one of them at a time. A lock dies with its

@@ -286,8 +286,8 @@ static size_t on_read(char *p, size_t size, size_t count, void *user)
     struct transfer *t = user;
     uint64_t left = t->request->body_size - t->sent;
     size_t n = left < size * count ? (size_t)left : size * count;
-    if (n && t->request->read_body(t->request->user, t->sent, p, n) < 0) {
-        fail(t, GV_E_IO, "what is to be sent cannot be read");
+    if (n && t->request->read_body(t->request->user, t->sent, p, n, &t->failure) < 0) {
+        t->failed = true;
         return CURL_READFUNC_ABORT;
     }
     t->sent += n;
@@ -403,6 +403,7 @@ static void set_request(struct setting *s, struct transfer *t, const char *url, 
         if (strcmp(method, "POST") != 0)
             SET(s, CURLOPT_CUSTOMREQUEST, method);
         if (r->read_body) {
+            SET(s, CURLOPT_UPLOAD_BUFFERSIZE, BUFFER_SIZE);
             SET(s, CURLOPT_READFUNCTION, on_read);
             SET(s, CURLOPT_READDATA, t);
             SET(s, CURLOPT_SEEKFUNCTION, on_seek);
@@ -553,6 +554,12 @@ static enum http_outcome one_hop(struct transfer *t, const struct hop *hop, char
     return outcome;
 }
 
+/* What has a body is sent again elsewhere only where that was meant, and does no harm: PUT. */
+static bool may_follow(const char *method, long status)
+{
+    return !sends_body(method) || status == 303 || (strcmp(method, "PUT") == 0 && (status == 307 || status == 308));
+}
+
 enum http_outcome http_exchange(struct http_client *c, const struct http_request *request, const char *range, const char *if_range,
                                 const struct http_sink *sink, struct http_response *out, struct gv_error *err)
 {
@@ -572,7 +579,7 @@ enum http_outcome http_exchange(struct http_client *c, const struct http_request
     for (int redirects = 0;; redirects++) {
         hop.url = url;
         outcome = one_hop(&t, &hop, &next, err);
-        if (outcome != HTTP_DONE || !next || (sends_body(hop.method) && out->status != 303))
+        if (outcome != HTTP_DONE || !next || !may_follow(hop.method, out->status))
             break;
         cleanup_free char *from = http_origin(url), *to = http_origin(next);
         outcome = HTTP_REFUSED;
@@ -586,7 +593,7 @@ enum http_outcome http_exchange(struct http_client *c, const struct http_request
             break;
         }
         hop.authorized = hop.authorized && !strcmp(home, to);
-        hop.method = sends_body(hop.method) ? "GET" : hop.method;
+        hop.method = out->status == 303 && sends_body(hop.method) ? "GET" : hop.method;
         free(url);
         url = steal_ptr(next);
     }

@@ -54,7 +54,8 @@ DEFINE_CLEANUP(http_client, struct http_client *, http_client_free)
 
 struct http_request {
     const char *method; /* "GET" (also NULL), "HEAD", "POST", "PUT", "PATCH" */
-    const char *url;    /* http or https, without user name; redirects are followed, of what has a body only those that say GET (303) */
+    const char *
+        url; /* http or https, without user name; redirects are followed; of what has a body only those that say GET (303), and for PUT those that keep it (307, 308) */
     /* Value of the header Authorization. It is sent to the origin (scheme, host and port) of url alone; after a redirect away from there it
      * is gone. */
     const char *authorization;
@@ -62,8 +63,9 @@ struct http_request {
     const void *body;           /* of POST, PUT, PATCH, in memory */
     size_t body_size;
     const char *body_type;
-    /* Instead of body, for a large one: fills p with the n bytes of it from `at` on, again when they have to be sent again. -1 ends the request. */
-    int (*read_body)(void *user, uint64_t at, void *p, size_t n);
+    /* Instead of body, for a large one: fills p with the n bytes of it from `at` on, in order, and from 0 on again when they have to be sent again.
+     * Its -1 ends the request, before these bytes are sent: so nothing is complete at the server. */
+    int (*read_body)(void *user, uint64_t at, void *p, size_t n, struct gv_error *err);
     void *user;
     unsigned attempts; /* 0 = as the client has it */
 };
@@ -116,7 +118,10 @@ struct http_file {
     /* Status and headers are good and the body comes next, after `have` bytes that stay: 0 when what was there is thrown away. Its -1 ends the
      * download. May be NULL. */
     int (*begin)(void *user, const struct http_response *r, struct gv_error *err);
+    uint64_t said; /* the size that the server says it has, HTTP_SIZE_UNKNOWN if it does not; set by what comes */
     void (*progress)(void *user, uint64_t have); /* called now and then with what there is; may be NULL */
+    /* Sees every byte that is kept, in order; what comes at a position before the last one replaces what was seen from there on. May be NULL. */
+    int (*data)(void *user, uint64_t at, const void *p, size_t n, struct gv_error *err);
     void *user;
 };
 

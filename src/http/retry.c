@@ -165,7 +165,8 @@ static bool content_range(const struct http_response *r, uint64_t *first, uint64
 
 static int check_total(const struct download *d, uint64_t total, struct gv_error *err)
 {
-    const struct http_file *f = d->file;
+    struct http_file *f = d->file;
+    f->said = total;
     if (f->size != HTTP_SIZE_UNKNOWN && total != f->size)
         return gv_error_set(err, GV_E_CORRUPT, 0, "`%.300s` has %" PRIu64 " bytes and should have %" PRIu64, d->request->url, total,
                             f->size);
@@ -234,6 +235,8 @@ static int download_begin(void *user, const struct http_response *r, struct gv_e
                             d->request->url, r->status);
     if (r->length >= 0 && check_total(d, (uint64_t)r->length, err) < 0)
         return -1;
+    if (r->length < 0)
+        f->said = HTTP_SIZE_UNKNOWN;
     if (start_over(f, err) < 0)
         return -1;
     take_validator(f, r);
@@ -249,6 +252,8 @@ static int download_data(void *user, const void *p, size_t n, struct gv_error *e
                             f->size);
     if (f->max && (f->have > f->max || n > f->max - f->have))
         return gv_error_set(err, GV_E_LIMIT, 0, "`%.300s` has more than the %" PRIu64 " bytes allowed", d->request->url, f->max);
+    if (f->data && f->data(f->user, f->have, p, n, err) < 0)
+        return -1;
     if (gv_pwrite_full(f->fd, p, n, f->have) < 0)
         return gv_error_errno(err, "cannot write what comes from `%.300s`", d->request->url);
     f->have += n;

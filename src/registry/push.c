@@ -180,7 +180,7 @@ static size_t overlap(const struct gv_buf *part, uint64_t start, uint64_t at, un
     return take;
 }
 
-static int read_chunk(void *user, uint64_t at, void *buf, size_t n)
+static int read_chunk(void *user, uint64_t at, void *buf, size_t n, struct gv_error *err)
 {
     struct chunk_body *b = user;
     unsigned char *p = buf;
@@ -190,7 +190,7 @@ static int read_chunk(void *user, uint64_t at, void *buf, size_t n)
         if (!done && at >= head && at < end) {
             done = end - at < n ? (size_t)(end - at) : n;
             if (gv_pread_full(b->push->fd, p, done, b->at + (at - head)) != (ssize_t)done)
-                return -1;
+                return gv_error_set(err, GV_E_IO, 0, "what is to be sent cannot be read, or has become shorter");
             uint64_t now = at - head + done;
             pthread_mutex_lock(&b->push->lock);
             if (now > b->counted) {
@@ -203,7 +203,7 @@ static int read_chunk(void *user, uint64_t at, void *buf, size_t n)
         if (!done)
             done = overlap(b->tail, end, at, p, n);
         if (!done)
-            return -1;
+            return gv_error_set(err, GV_E_INTERNAL, 0, "a chunk has no byte %llu", (unsigned long long)at);
         p += done;
         at += done;
         n -= done;

@@ -16,6 +16,7 @@
 
 #define CONNECTIONS_MAX 256
 #define HEAD_MAX 65536
+#define BODY_MAX (64U << 20)
 
 struct connection {
     struct server *server;
@@ -166,15 +167,20 @@ static bool read_call(struct connection *k, struct call *c, char *buf, size_t *h
         return false;
     const char *length = call_header(c, "Content-Length");
     size_t body = length ? strtoul(length, NULL, 10) : 0, head = (size_t)(end - buf) + 4;
-    while (*have < head + body) {
-        ssize_t n = head + body <= HEAD_MAX ? receive(k, buf + *have, HEAD_MAX - *have) : 0;
+    if (body > BODY_MAX)
+        return false;
+    size_t there = *have - head < body ? *have - head : body;
+    c->body = gv_alloc(body + 1);
+    memcpy(c->body, buf + head, there);
+    memmove(buf, buf + head + there, *have - head - there);
+    *have -= head + there;
+    while (there < body) {
+        ssize_t n = receive(k, c->body + there, body - there);
         if (n <= 0)
             return false;
-        *have += (size_t)n;
+        there += (size_t)n;
     }
-    c->body = gv_strndup(buf + head, body);
-    memmove(buf, buf + head + body, *have - head - body);
-    *have -= head + body;
+    c->body[body] = '\0';
     return true;
 }
 

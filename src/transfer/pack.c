@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "transfer/libarchive.h"
+#include "transfer/move.h"
+
+#define CHUNK ((size_t)256 << 10)
+#define NAMES_MAX 1000000U          /* in one directory */
+#define METADATA ".virtfs_metadata" /* where 9p keeps what the file system cannot; the guest does not see it */
+
+struct packer {
+    const struct archive_api *api;
+    struct archive *a;
+    struct move *m;
+    const struct inside *in;
+    const struct fileset *set;
+    unsigned char *chunk;
+    struct gv_buf path;
+};
+
+static int archive_failed(const struct packer *p, struct gv_error *err)
+{
+    const char *why = p->api->error_string(p->a);
+    return gv_error_set(err, GV_E_IO, 0, "cannot write the archive: %s", why ? why : "no reason given");
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The names in a directory, sorted, so that the same files make the same archive. */
+static int list_names(int dir, struct gv_strv *names, struct gv_error *err)
+{
+    int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    if (!d) {
+        int sys = errno;
+        if (fd >= 0)
+            close(fd);
+        return gv_error_set(err, GV_E_IO, sys, "cannot read a directory");
+    }
+    int result = 0;
+    errno = 0;
+    for (struct dirent *e; result == 0 && (e = readdir(d)); errno = 0) {
+        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || !strcmp(e->d_name, METADATA))
+            continue;
+        if (names->count == NAMES_MAX)
+            result = gv_error_set(err, GV_E_LIMIT, 0, "a directory has more than %u names", NAMES_MAX);
+        else
+            gv_strv_add(names, e->d_name);
+    }
+    if (result == 0 && errno)
+        result = gv_error_errno(err, "cannot read a directory");
+    closedir(d);
+    if (names->count)
+        qsort(names->items, names->count, sizeof(*names->items), compare_names);
+    return result;
+}
+
+static int write_header(struct packer *p, const struct inside_stat *st, const char *target, struct gv_error *err)
+{
+    const struct archive_api *api = p->api;
+    struct archive_entry *e = api->entry_new();
+    if (!e)
+        return gv_error_set(err, GV_E_INTERNAL, 0, "libarchive has no memory");
+    api->entry_set_pathname(e, gv_buf_str(&p->path));
+    api->entry_set_filetype(e, st->mode & S_IFMT);
+    api->entry_set_perm(e, st->mode & 07777);
+    api->entry_set_uid(e, p->in->guest ? st->uid : 0);
+    api->entry_set_gid(e, p->in->guest ? st->gid : 0);
+    api->entry_set_mtime(e, st->mtime.tv_sec, 0);
+    api->entry_set_size(e, S_ISREG(st->mode) ? (int64_t)st->size : 0);
+    if (target)
+        api->entry_set_symlink(e, target);
+    int status = api->write_header(p->a, e);
+    api->entry_free(e);
+    return status < ARCHIVE_WARN ? archive_failed(p, err) : 0;
+}
+
+static int pack_data(struct packer *p, int fd, uint64_t size, struct gv_error *err)
+{
+    for (uint64_t at = 0; at < size;) {
+        size_t n = size - at < CHUNK ? (size_t)(size - at) : CHUNK;
+        ssize_t got = gv_pread_full(fd, p->chunk, n, at);
+        if (got != (ssize_t)n)
+            return gv_error_set(err, GV_E_IO, got < 0 ? errno : 0, "cannot read `%s`%s", gv_buf_str(&p->path),
+                                got < 0 ? "" : ": it has become shorter");
+        if (p->api->write_data(p->a, p->chunk, n) != (la_ssize_t)n)
+            return archive_failed(p, err);
+        at += n;
+        if (move_more(p->m, n, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int pack_file(struct packer *p, int at, struct inside_stat *st, struct gv_error *err)
+{
+    cleanup_close int fd = inside_reopen(at, O_RDONLY);
+    struct stat now;
+    if (fd < 0 || fstat(fd, &now) < 0)
+        return gv_error_errno(err, "cannot open `%s`", gv_buf_str(&p->path));
+    st->size = (uint64_t)now.st_size;
+    return write_header(p, st, NULL, err) < 0 ? -1 : pack_data(p, fd, st->size, err);
+}
+
+static int pack_link(struct packer *p, int at, const struct inside_stat *st, struct gv_error *err)
+{
+    char target[INSIDE_LINK_MAX + 1];
+    if (inside_read_link(p->in, at, target) < 0)
+        return gv_error_errno(err, "cannot read the link `%s`", gv_buf_str(&p->path));
+    return write_header(p, st, target, err);
+}
+
+/* Directories that are being packed, the innermost last. */
+struct level {
+    int fd;
+    struct gv_strv names;
+    size_t next, path_size;
+};
+
+static int enter(struct packer *p, struct level *levels, size_t *count, int fd, struct gv_error *err)
+{
+    struct level *l = &levels[(*count)++];
+    *l = (struct level){ .fd = fd, .path_size = p->path.len };
+    return list_names(fd, &l->names, err);
+}
+
+static void leave(struct level *levels, size_t *count)
+{
+    struct level *l = &levels[--*count];
+    close(l->fd);
+    gv_strv_clear(&l->names);
+}
+
+/* Packs one name. *into is the directory to go on in, -1 if there is none. */
+static int pack_name(struct packer *p, int dir, const char *name, size_t levels, int *into, struct gv_error *err)
+{
+    cleanup_close int at = inside_at(dir, name);
+    struct inside_stat st;
+    *into = -1;
+    if (at < 0 && errno == ENOENT)
+        return 0; /* gone since the directory was read */
+    if (at < 0 || inside_stat(p->in, at, &st) < 0)
+        return gv_error_errno(err, "cannot look at `%s`", gv_buf_str(&p->path));
+    bool wanted = fileset_has(p->set, gv_buf_str(&p->path));
+    if (S_ISDIR(st.mode)) {
+        if (wanted && write_header(p, &st, NULL, err) < 0)
+            return -1;
+        if (!fileset_enters(p->set, levels + 1))
+            return 0;
+        if (levels + 1 >= INSIDE_DEPTH_MAX)
+            return gv_error_set(err, GV_E_LIMIT, 0, "`%s` is more than %u directories deep", gv_buf_str(&p->path), INSIDE_DEPTH_MAX);
+        *into = openat(at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return *into < 0 ? gv_error_errno(err, "cannot open `%s`", gv_buf_str(&p->path)) : 0;
+    }
+    if (!wanted)
+        return 0;
+    if (S_ISREG(st.mode))
+        return pack_file(p, at, &st, err);
+    if (S_ISLNK(st.mode))
+        return pack_link(p, at, &st, err);
+    gv_note(p->m->o->log, "`%s` is neither a file nor a directory nor a link, and is left out", gv_buf_str(&p->path));
+    return 0;
+}
+
+static int pack_tree(struct packer *p, int dir, struct gv_error *err)
+{
+    struct level levels[INSIDE_DEPTH_MAX + 1];
+    size_t count = 0;
+    int top = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int result = top < 0 ? gv_error_errno(err, "cannot open a directory") : enter(p, levels, &count, top, err);
+    while (result == 0 && count) {
+        struct level *l = &levels[count - 1];
+        p->path.len = l->path_size;
+        if (l->next == l->names.count) {
+            leave(levels, &count);
+            continue;
+        }
+        const char *name = l->names.items[l->next++];
+        int into;
+        gv_buf_addf(&p->path, "%s%s", l->path_size ? "/" : "", name);
+        if (p->path.len > UNPACK_PATH_MAX)
+            result = gv_error_set(err, GV_E_LIMIT, 0, "a path has more than %u bytes", UNPACK_PATH_MAX);
+        else
+            result = pack_name(p, l->fd, name, count - 1, &into, err);
+        if (result == 0 && into >= 0)
+            result = enter(p, levels, &count, into, err);
+        if (result == 0)
+            result = move_more(p->m, 0, err);
+    }
+    while (count)
+        leave(levels, &count);
+    return result;
+}
+
+static int open_archive(struct packer *p, const struct archive_format *f, int fd, struct gv_error *err)
+{
+    const struct archive_api *api = p->api;
+    int status = f->zip ? api->write_set_format_zip(p->a) : api->write_set_format_pax_restricted(p->a);
+    if (status >= ARCHIVE_WARN && f->stored)
+        status = api->write_zip_set_compression_store(p->a);
+    if (status >= ARCHIVE_WARN && f->filter != FILTER_NONE)
+        status = f->filter == FILTER_GZIP    ? api->write_add_filter_gzip(p->a)
+                 : f->filter == FILTER_BZIP2 ? api->write_add_filter_bzip2(p->a)
+                                             : api->write_add_filter_xz(p->a);
+    if (status >= ARCHIVE_WARN)
+        status = api->write_open_fd(p->a, fd);
+    return status < ARCHIVE_WARN ? archive_failed(p, err) : 0;
+}
+
+int pack_dir(struct move *m, const struct inside *in, int dir, const struct fileset *set, const char *format, int fd, struct gv_error *err)
+{
+    const struct archive_format *f = archive_format_find(format, err);
+    struct packer p = { .api = f ? archive_load(err) : NULL, .m = m, .in = in, .set = set };
+    struct archive_locale locale;
+    if (!p.api)
+        return -1;
+    p.a = p.api->write_new();
+    if (!p.a)
+        return gv_error_set(err, GV_E_INTERNAL, 0, "libarchive has no memory");
+    p.chunk = gv_alloc(CHUNK);
+    archive_locale_begin(&locale);
+    int result = open_archive(&p, f, fd, err);
+    if (result == 0)
+        result = pack_tree(&p, dir, err);
+    if (result == 0 && p.api->write_close(p.a) < ARCHIVE_WARN)
+        result = archive_failed(&p, err);
+    p.api->write_free(p.a);
+    archive_locale_end(&locale);
+    free(p.chunk);
+    gv_buf_clear(&p.path);
+    return result;
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The room `transfer`: files on their way between servers, this machine and the volumes of a VM, as the `transfer` of an ExeScript asks for them.
+ *
+ *   location.c  what `from` and `to` say
+ *   inside.c    names in a directory that the guest changes while we work, and that nobody gets out of
+ *   create.c    new files and directories there: whole or not at all, with the owner that the guest sees
+ *   copy.c      bytes from one descriptor to another: holes, the kernel's own copying, hashes
+ *   fileset.c   which files of a directory are meant
+ *   pack.c      a directory becomes an archive (libarchive, loaded when it is first needed)
+ *   unpack.c    an archive becomes files
+ *   transfer.c  which of these, in which order
+ *
+ * A transfer is two steps with one file between them, so that each kind of source goes with each kind of destination. What comes from a server is
+ * written where it is wanted at once, to a file without a name, which gets its name when it is complete and its hash is right; until then the
+ * destination is as it was, and nothing of what was there is ever taken for a part of what comes. An archive is complete and verified before the first
+ * of its files is made.
+ */
+#ifndef GV_TRANSFER_H
+#define GV_TRANSFER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/core.h"
+
+/* A directory of the host that the guest has at a path. */
+struct transfer_volume {
+    char *path; /* in the container */
+    char *name; /* of the directory in the work directory: one component */
+};
+
+#define TRANSFER_SIZE_UNKNOWN UINT64_MAX
+
+struct transfer_options {
+    const char *workdir;
+    const struct transfer_volume *volumes;
+    size_t volume_count;
+    uint64_t max_unpacked;        /* bytes that an archive may become; 0 = 64 GiB. What grows like a bomb is refused before */
+    unsigned stall_ms;            /* a server that is silent for so long is given up; 0 = 30 s */
+    unsigned wait_ms;             /* before a request is tried again the first time, doubled for each one more; 0 = 500 */
+    const atomic_bool *cancelled; /* becomes true when everything is to stop; may be NULL */
+    /* Is told now and then how many bytes have moved of how many; may be NULL. */
+    void (*progress)(void *user, uint64_t done, uint64_t total);
+    void *user;
+    const struct gv_log *log; /* may be NULL */
+};
+
+struct transfer_request {
+    const char *from; /* [hash:sha3:HEX:]URL; http, https, file, container, the last also without its scheme */
+    const char *to;   /* URL */
+    /* "tar", "tar.gz", "tar.bz2", "tar.xz", "zip", "zip.0"; NULL = the file as it is. A directory at `from` is packed, a directory at `to` is what
+     * the archive is unpacked in. */
+    const char *format;
+    const uint64_t *depth;             /* how many directories deep; NULL = all */
+    struct gv_strv includes, excludes; /* globs of paths below the directory; no includes = everything */
+};
+
+/* Whether the request can be understood, without looking at anything that it names. */
+int transfer_check(const struct transfer_request *r, struct gv_error *err);
+
+/* Does it. What fails leaves a file at the destination as it was; of an archive, files may be there already. */
+int transfer_run(const struct transfer_options *o, const struct transfer_request *r, struct gv_error *err);
+
+/* ---- for others who move files into and out of the volumes of a VM ---------------------------------------------------------------- */
+
+/* Reads "hash:sha3:HEX:URL" with all its spellings: "hash://", "0x" before the digits, letters of either case. *rest is what comes after it, in
+ * text. kind and digest are those of the hash; *digest_size is 0 when the text has none. GV_E_USAGE when it begins like one and is none. */
+int transfer_hash_prefix(const char *text, enum gv_hash_kind *kind, unsigned char digest[GV_HASH_MAX], size_t *digest_size,
+                         const char **rest, struct gv_error *err);
+
+/*
+ * Fetches url (http or https, a user name and password in it are sent to its host alone) into fd, from its beginning. With digest_size, what comes
+ * must have that hash. *have bytes are there already when digest_size is not 0, by which they are known to be a part of it if they are one: they are
+ * verified with the rest. GV_E_NOT_FOUND for 404 and 410, GV_E_CORRUPT for another hash.
+ */
+int transfer_fetch(const struct transfer_options *o, const char *url, int fd, uint64_t *have, enum gv_hash_kind kind,
+                   const unsigned char *digest, size_t digest_size, struct gv_error *err);
+
+#endif
