@@ -81,6 +81,7 @@ struct request {
     char *url;
     const char *method; /* one of ours, or "-" */
     bool head;
+    bool has_nul; /* the library ends a path there, and would answer for another one */
     enum { REQUEST_NEW, REQUEST_RECEIVING, REQUEST_WORKING, REQUEST_DONE } state;
     struct timespec began;
     uint64_t received;
@@ -104,8 +105,8 @@ void answer_text(struct request *r, unsigned status, const char *fmt, ...) __att
 void answer_bytes(struct request *r, unsigned status, const char *type, struct gv_buf *body);
 /* The status that suits the error, and its text. */
 void answer_error(struct request *r, const struct gv_error *err);
-/* Takes over the response. */
-void answer_response(struct request *r, unsigned status, struct MHD_Response *response, uint64_t length);
+/* Takes over the response; whether it is the answer. */
+bool answer_response(struct request *r, unsigned status, struct MHD_Response *response, uint64_t length);
 void answer_header(struct request *r, const char *name, const char *value);
 
 /* An argument of the URL, a header; NULL when it is not there. Owned by the connection. */
