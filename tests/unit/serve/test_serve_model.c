@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The database: versions, accounts, tags and what they keep, quotas, expiry. */
+#include <pthread.h>
 #include <time.h>
 
 #include "helper.h"
@@ -280,6 +281,48 @@ static void test_reservations(void **state)
     ok(model_upload_reserve(f->db, first, 250, 0, &err), &err); /* gone: not an error, there is nothing to be stored */
 }
 
+struct racer {
+    const char *dir;
+    int64_t upload;
+    int result;
+    struct gv_error err;
+};
+
+static void *race(void *arg)
+{
+    struct racer *r = arg;
+    struct db *db = NULL;
+    r->result = db_open(&db, r->dir, &r->err);
+    if (r->result == 0) {
+        r->result = model_upload_reserve(db, r->upload, 100, 0, &r->err);
+        db_close(db);
+    }
+    return NULL;
+}
+
+/* Chunks that arrive at once all want the room of their upload, which is taken once. */
+static void test_reserved_once(void **state)
+{
+    struct fixture *f = *state;
+    struct gv_error err = GV_ERROR_INIT;
+    for (unsigned char round = 1; round <= 20; round++) {
+        struct fake a;
+        struct racer racers[4];
+        pthread_t threads[4];
+        make(&a, round, 100);
+        int64_t upload = add(f, &a, 100);
+        for (int i = 0; i < 4; i++) {
+            racers[i] = (struct racer){ .dir = f->dir, .upload = upload };
+            assert_int_equal(pthread_create(&threads[i], NULL, race, &racers[i]), 0);
+        }
+        for (int i = 0; i < 4; i++)
+            pthread_join(threads[i], NULL);
+        for (int i = 0; i < 4; i++)
+            ok(racers[i].result, &racers[i].err);
+        ok(model_upload_remove(f->db, upload, &err), &err);
+    }
+}
+
 static void test_usage(void **state)
 {
     struct fixture *f = *state;
@@ -315,6 +358,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_attach, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reservations, setup, teardown),
         cmocka_unit_test_setup_teardown(test_usage, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reserved_once, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
