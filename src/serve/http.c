@@ -215,6 +215,8 @@ static enum MHD_Result queue(struct request *r)
     struct metrics *m = &r->server->metrics;
     if (!r->response)
         answer_text(r, 500, "the registry has no answer");
+    if (r->route && (r->route->flags & ROUTE_OPEN))
+        answer_header(r, "Access-Control-Allow-Origin", "*");
     r->state = REQUEST_DONE;
     set_conn(r, CONN_BUSY);
     m->responses[r->status / 100 < 6 ? r->status / 100 : 5]++;

@@ -58,11 +58,14 @@ struct request;
 enum body { BODY_NONE, BODY_BYTES, BODY_FORM };
 enum { METHOD_GET = 1, METHOD_HEAD = 2, METHOD_POST = 4 };
 
+/* PREFIX: the path goes on with something, which is r->rest. OPEN: pages of other sites may read it in a browser, as golem-js does. */
+enum { ROUTE_PREFIX = 1, ROUTE_OPEN = 2 };
+
 struct route {
     const char *name; /* in logs */
     const char *path;
-    bool prefix; /* the path goes on with something, which is r->rest */
     unsigned methods;
+    unsigned flags;
     enum body body;
     uint64_t max_body; /* bytes; 0 = a chunk of the largest image */
     void (*answer)(struct request *r);
