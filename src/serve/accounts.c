@@ -2,6 +2,7 @@
 /* Administration: what the owner of a registry does, by the database alone, so that it does not matter whether a server runs. */
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 
 #include "serve/disk.h"
 #include "serve/model.h"

@@ -46,7 +46,7 @@ void conns_remove(struct conns *c, struct conn *conn)
     free(conn);
 }
 
-void conns_set(struct conns *c, struct conn *conn, int state, uint64_t now)
+void conns_set(struct conns *c, struct conn *conn, enum conn_state state, uint64_t now)
 {
     pthread_mutex_lock(&c->lock);
     conn->state = state;

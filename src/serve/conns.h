@@ -11,9 +11,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum conn_state { CONN_IDLE, CONN_RECEIVING, CONN_BUSY };
+
 struct conn {
     int fd;
-    enum { CONN_IDLE, CONN_RECEIVING, CONN_BUSY } state;
+    enum conn_state state;
     uint64_t since;    /* ms: of the state */
     uint64_t received; /* bytes since then */
     struct conn *next, *previous;
@@ -30,7 +32,7 @@ void conns_clear(struct conns *c);
 struct conn *conns_add(struct conns *c, int fd, uint64_t now);
 void conns_remove(struct conns *c, struct conn *conn);
 /* Another state, which begins now. */
-void conns_set(struct conns *c, struct conn *conn, int state, uint64_t now);
+void conns_set(struct conns *c, struct conn *conn, enum conn_state state, uint64_t now);
 void conns_received(struct conns *c, struct conn *conn, uint64_t bytes);
 /* Shuts down those that have been idle longer than idle ms, and those that have received less than rate bytes a second over at least that time. How many. */
 uint64_t conns_reap(struct conns *c, uint64_t now, uint64_t idle, uint64_t rate);

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#define PIECE ((size_t)64 << 10)
+#define PIECE ((size_t)16 << 10) /* of what the parser keeps, in each connection that sends a form */
 #define FILE_NAME "file"
 
 static const char *const names[] = { "descr-sha256", "chunk-no",   "chunk-sha256", "chunk-pos", "chunk-len", "tag",

@@ -32,19 +32,20 @@ uint64_t server_ticks(void)
 
 /* ---- answers ---- */
 
-void answer_response(struct request *r, unsigned status, struct MHD_Response *response, uint64_t length)
+bool answer_response(struct request *r, unsigned status, struct MHD_Response *response, uint64_t length)
 {
     const struct mhd_api *mhd = r->server->mhd;
     if (r->response) {
         if (response)
             mhd->destroy_response(response);
-        return;
+        return false;
     }
     r->response = response;
     r->status = status;
     r->length = length;
     if (response && r->server->ending)
         mhd->add_response_header(response, "Connection", "close");
+    return true;
 }
 
 void answer_header(struct request *r, const char *name, const char *value)
@@ -58,7 +59,8 @@ void answer_bytes(struct request *r, unsigned status, const char *type, struct g
     size_t n = body->len;
     void *data = gv_buf_str(body);
     *body = (struct gv_buf){ 0 };
-    answer_response(r, status, r->server->mhd->create_response_from_buffer(n, data, MHD_RESPMEM_MUST_FREE), n);
+    if (!answer_response(r, status, r->server->mhd->create_response_from_buffer(n, data, MHD_RESPMEM_MUST_FREE), n))
+        return;
     answer_header(r, "Content-Type", type);
     answer_header(r, "X-Content-Type-Options", "nosniff");
 }
@@ -157,11 +159,12 @@ void *http_begin(void *cls, const char *uri, struct MHD_Connection *connection)
     r->server = cls;
     r->target = gv_strndup(uri, strnlen(uri, TARGET_MAX));
     r->method = "-";
+    r->has_nul = strstr(uri, "%00") != NULL;
     clock_gettime(CLOCK_MONOTONIC, &r->began);
     return r;
 }
 
-static void set_conn(struct request *r, int state)
+static void set_conn(struct request *r, enum conn_state state)
 {
     if (r->conn)
         conns_set(&r->server->conns, r->conn, state, server_ticks());
@@ -212,6 +215,8 @@ static enum MHD_Result queue(struct request *r)
     struct metrics *m = &r->server->metrics;
     if (!r->response)
         answer_text(r, 500, "the registry has no answer");
+    if (r->route && (r->route->flags & ROUTE_OPEN))
+        answer_header(r, "Access-Control-Allow-Origin", "*");
     r->state = REQUEST_DONE;
     set_conn(r, CONN_BUSY);
     m->responses[r->status / 100 < 6 ? r->status / 100 : 5]++;
@@ -240,6 +245,8 @@ static enum MHD_Result begin(struct request *r, struct MHD_Connection *connectio
         answer_text(r, 429, "too many requests from this address; wait %s s", seconds);
         answer_header(r, "Retry-After", seconds);
         s->metrics.limited++;
+    } else if (r->has_nul) {
+        answer_text(r, 400, "there is a zero byte in the URL");
     } else {
         find_route(r, bit);
     }

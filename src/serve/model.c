@@ -176,12 +176,14 @@ int model_upload_reserve(struct db *db, int64_t upload, uint64_t anonymous_quota
                               " + (SELECT COALESCE(SUM(size), 0) FROM upload WHERE reserved AND claimed IS NULL)";
     cleanup_transaction struct db_transaction t = { db };
     int64_t size = 0, used = 0, user = 0, images;
-    /* Asked before anybody has to wait for a writer: it is so but for the first chunk. */
-    int r = db_number(db, &size, err, "SELECT size FROM upload WHERE id = ? AND NOT reserved", "i", upload);
-    if (r <= 0)
-        return r; /* it has its room, or is gone */
-    if (db_begin(db, err) < 0)
-        return -1;
+    /* Asked before one has to wait for others who write: only for the first chunk it is so. And again then, for two can be the first. */
+    for (int i = 0; i < 2; i++) {
+        if (i > 0 && db_begin(db, err) < 0)
+            return -1;
+        int r = db_number(db, &size, err, "SELECT size FROM upload WHERE id = ? AND NOT reserved", "i", upload);
+        if (r <= 0)
+            return r; /* it has its room, or is gone */
+    }
     if (db_number(db, &user, err, "SELECT claimed FROM upload WHERE id = ?", "i", upload) < 0)
         return -1;
     if (user ? user_has(db, user, 0, upload, &used, &images, err) < 0 : db_number(db, &used, err, sql, "") < 0)

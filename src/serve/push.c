@@ -8,6 +8,7 @@
 #include "serve/server.h"
 
 #define FREE_LEAST ((uint64_t)64 << 20) /* bytes that stay free on the disk, for the database */
+#define STALLED 600                     /* seconds without a chunk after which an upload gives way to others */
 
 /* ---- who it is ---- */
 
@@ -162,6 +163,22 @@ bool route_push_descriptor_file(void *request, const void *p, size_t n, uint64_t
     return true;
 }
 
+/* When there is no room: uploads that have stalled go before their time, so that nobody blocks the registry by beginning what he does not end. */
+static bool make_room(struct server *s, struct db *db)
+{
+    struct gv_error err = GV_ERROR_INIT;
+    uint64_t count = 0;
+    if (uploads_expire(s->uploads, db, server_now() - STALLED, &count, &err) < 0)
+        gv_warn(s->log, "making room for an upload: %s", err.msg);
+    s->metrics.expired_uploads += count;
+    return count > 0;
+}
+
+static int add_upload(struct request *r, struct db *db, const struct descriptor *d, struct gv_error *err)
+{
+    return model_upload_add(db, d, r->body.data, r->body.len, server_now(), r->server->options->max_uploads, err);
+}
+
 static int push_descriptor(struct request *r, struct db *db, const struct descriptor *d, struct gv_error *err)
 {
     struct server *s = r->server;
@@ -175,7 +192,12 @@ static int push_descriptor(struct request *r, struct db *db, const struct descri
     /* The same image in other chunks: there is nothing to be moved, unless it has been lost here. */
     if (found && disk_has(&s->disk, image.hash, image.size))
         return model_descriptor_add(db, d, image.id, err);
-    return model_upload_add(db, d, r->body.data, r->body.len, server_now(), s->options->max_uploads, err);
+    int added = add_upload(r, db, d, err);
+    if (added < 0 && err->code == GV_E_LIMIT && make_room(s, db)) {
+        gv_error_clear(err);
+        added = add_upload(r, db, d, err);
+    }
+    return added;
 }
 
 void route_push_descriptor(struct request *r)
@@ -266,7 +288,12 @@ static int check_room(struct request *r, struct db *db, const struct chunk *c, s
 {
     struct server *s = r->server;
     const struct serve_options *o = s->options;
-    if (model_upload_reserve(db, upload_row(c->upload), o->anonymous_quota, o->user_quota, err) < 0)
+    int reserved = model_upload_reserve(db, upload_row(c->upload), o->anonymous_quota, o->user_quota, err);
+    if (reserved < 0 && err->code == GV_E_LIMIT && make_room(s, db)) {
+        gv_error_clear(err);
+        reserved = model_upload_reserve(db, upload_row(c->upload), o->anonymous_quota, o->user_quota, err);
+    }
+    if (reserved < 0)
         return -1;
     if (!quota_fits(s->receiving, 0, o->max_receiving))
         return gv_error_set(err, GV_E_BUSY, 0, "more is being uploaded than this registry takes at a time; try again later");

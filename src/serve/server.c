@@ -234,9 +234,10 @@ static bool end(struct server *s, struct MHD_Daemon *daemon, const sigset_t *sig
     const struct timespec moment = { 0, 20000000 };
     uint64_t deadline = server_ticks() + s->options->grace;
     s->ending = true;
-    int listening = s->mhd->quiesce_daemon(daemon);
+    /* Threads of the library may still look at the socket: it refuses connections from now on, and is closed after them. */
+    cleanup_close int listening = s->mhd->quiesce_daemon(daemon);
     if (listening >= 0)
-        close(listening);
+        shutdown(listening, SHUT_RDWR);
     while (s->active > 0 && server_ticks() < deadline)
         if (sigtimedwait(signals, NULL, &moment) >= 0)
             break;
@@ -244,8 +245,10 @@ static bool end(struct server *s, struct MHD_Daemon *daemon, const sigset_t *sig
         gv_note(s->log, "%llu requests are broken off", (unsigned long long)s->active);
     /* Jobs resume the connections that wait for them; the library must not end before. */
     uint64_t now = server_ticks(), left = now < deadline ? deadline - now : 0;
-    if (!jobs_end(s->jobs, left > JOBS_GRACE ? left : JOBS_GRACE) || !jobs_end(s->maps, left) || !jobs_end(s->pages, left))
+    if (!jobs_end(s->jobs, left > JOBS_GRACE ? left : JOBS_GRACE) || !jobs_end(s->maps, left) || !jobs_end(s->pages, left)) {
+        steal_fd(&listening);
         return false;
+    }
     s->mhd->stop_daemon(daemon);
     flush_usage(s);
     return true;

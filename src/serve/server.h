@@ -59,11 +59,14 @@ struct request;
 enum body { BODY_NONE, BODY_PAGE, BODY_BYTES, BODY_FORM }; /* BODY_PAGE: none, and the answer is made in a thread of pages */
 enum { METHOD_GET = 1, METHOD_HEAD = 2, METHOD_POST = 4 };
 
+/* PREFIX: the path goes on with something, which is r->rest. OPEN: pages of other sites may read it in a browser, as golem-js does. */
+enum { ROUTE_PREFIX = 1, ROUTE_OPEN = 2 };
+
 struct route {
     const char *name; /* in logs */
     const char *path;
-    bool prefix; /* the path goes on with something, which is r->rest */
     unsigned methods;
+    unsigned flags;
     enum body body;
     uint64_t max_body; /* bytes; 0 = a chunk of the largest image */
     void (*answer)(struct request *r);
@@ -82,6 +85,7 @@ struct request {
     char *url;
     const char *method; /* one of ours, or "-" */
     bool head;
+    bool has_nul; /* the library ends a path there, and would answer for another one */
     enum { REQUEST_NEW, REQUEST_RECEIVING, REQUEST_WORKING, REQUEST_DONE } state;
     struct timespec began;
     uint64_t received;
@@ -105,8 +109,8 @@ void answer_text(struct request *r, unsigned status, const char *fmt, ...) __att
 void answer_bytes(struct request *r, unsigned status, const char *type, struct gv_buf *body);
 /* The status that suits the error, and its text. */
 void answer_error(struct request *r, const struct gv_error *err);
-/* Takes over the response. */
-void answer_response(struct request *r, unsigned status, struct MHD_Response *response, uint64_t length);
+/* Takes over the response; whether it is the answer. */
+bool answer_response(struct request *r, unsigned status, struct MHD_Response *response, uint64_t length);
 void answer_header(struct request *r, const char *name, const char *value);
 
 /* An argument of the URL, a header; NULL when it is not there. Owned by the connection. */
