@@ -170,6 +170,7 @@ assert_no_leftovers()
 
 @test "several URLs are tried in turn" {
 	run -0 --separate-stderr pull --mirror "$URL/other/small" --mirror "$URL/small" "$URL/nowhere#$SMALL"
+	# shellcheck disable=SC2154 # run sets it
 	assert_contains "$stderr" "status 404"
 	assert_contains "$stderr" "is another image"
 	assert_stored "$SMALL" small
@@ -338,7 +339,7 @@ assert_no_leftovers()
 
 @test "a thousand images: list, resolve and prune are quick" {
 	mkdir -p "$STORE"
-	local i hash start
+	local start
 	/usr/bin/python3 - "$STORE" <<-'EOF'
 		import hashlib, json, os, sys
 		for i in range(1000):
