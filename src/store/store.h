@@ -52,8 +52,9 @@ struct http_client *store_http(struct image_store *s, struct gv_error *err);
 struct store_image {
     char hash[GV_SHA3_224_HEX];
     char *path;
-    int lock;     /* while it is open nobody removes the image */
-    bool arrived; /* it was not there before */
+    int lock;          /* while it is open nobody removes the image */
+    bool arrived;      /* it was not there before */
+    uint64_t received; /* bytes that came over the network for it, this time */
 };
 #define STORE_IMAGE_INIT                                                                                                                   \
     {                                                                                                                                      \
