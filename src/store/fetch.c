@@ -306,8 +306,9 @@ static int download(struct download *d, struct gv_error *err)
                 store_keep_map(s, want->hash, &d->map);
             return 0;
         }
+        /* Nothing to go on with; or what nobody knows the end of has filled the disk. */
         struct stat st;
-        if (fstat(fd, &st) == 0 && st.st_size == 0)
+        if (fstat(fd, &st) == 0 && (st.st_size == 0 || (!d->total && why.sys == ENOSPC)))
             forget_part(d);
         if (is_final(&why))
             break;

@@ -11,7 +11,7 @@
  *     images/HASH.lock     who uses the image has it shared; who fetches, mends or removes it, alone
  *     images/HASH.json     from where it came, for repairs
  *     images/HASH.part     what has arrived of one, and HASH.state: of which version of which URL
- *     names/REGISTRY/NAME  the hash that USER/REPO:TAG had when it was pulled or pushed
+ *     names/REGISTRY/NAME  the hash that USER/REPO:TAG had when it was pulled last
  *
  * An image gets its name HASH.gvmi by rename, when its hash is known to be HASH and it is on the disk: whoever sees it may use it, and no
  * server can put anything else there. Processes need nothing from each other but the locks, which end with them.

@@ -151,7 +151,7 @@ assert_protocol() { assert_equal "$(cat "$MOCK/wrong")" ""; }
 	run -1 gvmkit login --check
 	run -0 gvmkit logout
 	assert_contains "$output" "was not logged in"
-	! grep -rq 'secret:1\|hunter2' "$HOME"
+	run -1 grep -r 'secret:1\|hunter2' "$HOME"
 	GOLEM_REGISTRY_URL=http://registry.example run -1 gvmkit login --user alice <<<secret:1
 	assert_contains "$output" "is not encrypted"
 	assert_protocol

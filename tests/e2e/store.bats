@@ -238,20 +238,28 @@ assert_no_leftovers()
 	mkdir "$XDG_DATA_HOME"
 	mount -t tmpfs -o size=5m none "$XDG_DATA_HOME" || skip "no file system can be mounted here"
 	run pull "$URL/big#$BIG"
-	local first_status=$status first=$output
+	local before="$status $output"
 	run pull "$URL/endless/big#$BIG"
-	local second_status=$status second=$output kept
-	kept=$(stat -c %s "$STORE/$BIG.part")
-	mount -o remount,size=20m "$XDG_DATA_HOME"
-	run pull "$URL/big#$BIG"
-	local third_status=$status same=0
+	local endless="$status $output" left
+	left=$(ls "$STORE")
+	mount -o remount,size=8m "$XDG_DATA_HOME"
+	gvmkit pull --progress none "$URL/slow-3000000/big#$BIG" >slow.out 2>&1 3>&- &
+	local pid=$! slow=0 same=0
+	wait_until test -s "$STORE/$BIG.part"
+	head -c 7000000 /dev/zero >"$XDG_DATA_HOME/filler" 2>/dev/null || true
+	wait $pid || slow=$?
+	rm "$XDG_DATA_HOME/filler"
+	run pull "$URL/slow-3000000/big#$BIG"
+	local after=$status
 	cmp "$WWW/big" "$STORE/$BIG.gvmi" || same=1
 	umount "$XDG_DATA_HOME"
-	assert_equal "$first_status $second_status $third_status $same" "1 1 0 0"
-	assert_contains "$first" "No space left on device"
-	assert_contains "$first" "gvmkit prune"
-	assert_contains "$second" "No space left on device"
-	[ "$kept" -gt 1000000 ]
+	assert_equal "${before%% *} ${endless%% *} $slow $after $same" "1 1 1 0 0"
+	assert_contains "$before" "No space left on device"
+	assert_contains "$before" "gvmkit prune"
+	assert_contains "$endless" "No space left on device"
+	assert_equal "$left" ""
+	assert_contains "$(cat slow.out)" "No space left on device"
+	assert_contains "$(requests /slow-3000000/big | tail -1)" "bytes="
 }
 
 @test "images lists, rm removes by name or hash, and nothing in use" {
