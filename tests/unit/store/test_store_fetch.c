@@ -22,6 +22,10 @@ struct script {
 static void serve(void *user, struct call *c)
 {
     struct script *t = user;
+    if (strstr(c->path, ".chunks")) {
+        call_text(c, 404, NULL, "there are no chunk maps here");
+        return;
+    }
     unsigned call = atomic_fetch_add(&t->calls, 1);
     if (t->fault == STALL && call == 0) {
         call_print(c, "HTTP/1.1 200 OK\r\nETag: \"1\"\r\nContent-Length: %zu\r\n\r\n", SIZE);
