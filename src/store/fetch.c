@@ -89,24 +89,32 @@ static int check_space(const struct download *d, uint64_t more, struct gv_error 
     return gv_error_hint(err, "`gvmkit prune --max-size SIZE` makes room");
 }
 
-static int on_begin(void *user, const struct http_response *r, struct gv_error *err)
+static int on_accept(void *user, const struct http_response *r, struct gv_error *err)
 {
     struct download *d = user;
+    struct stat st;
     snprintf(d->type, sizeof(d->type), "%s", r->type);
     if (strcmp(r->type, "text/html") == 0 || strcmp(r->type, "application/xhtml+xml") == 0)
         return gv_error_set(err, GV_E_NOT_FOUND, 0, "`%.300s` is a web page (%s), not an image; is the URL right?", d->url, r->type);
-    if (r->length > 0 && d->file.have + (uint64_t)r->length > d->total)
-        d->total = d->file.have + (uint64_t)r->length;
+    if (r->length <= 0 || fstat(d->file.fd, &st) < 0)
+        return 0;
+    /* All of it takes the place of what is there. */
+    uint64_t length = (uint64_t)r->length, is = (uint64_t)st.st_size, whole = r->status == 206 ? d->file.have + length : length;
+    if (whole > d->total)
+        d->total = whole;
+    return check_space(d, whole > is ? whole - is : 0, err);
+}
+
+static int on_begin(void *user, struct gv_error *err)
+{
+    struct download *d = user;
     d->last_have = d->file.have;
-    if (r->length > 0 && check_space(d, (uint64_t)r->length, err) < 0)
-        return -1;
-    if (d->file.have) {
-        d->put_together = true;
+    d->put_together = d->file.have > 0;
+    if (d->put_together) {
         store_follow_have(d->follow, d->file.have);
         return 0;
     }
     store_follow_reset(d->follow);
-    d->put_together = false;
     return write_state(d, err);
 }
 
@@ -213,7 +221,7 @@ static int update(struct download *d, char hash[GV_SHA3_224_HEX], struct gv_erro
             return status;
     }
     if (done.begun) {
-        gv_note(d->store->options.log, "`%.200s` does not fit its chunk map; fetching all of it", d->url);
+        gv_note(d->store->options.log, "`%.200s` cannot be put together by its chunk map; fetching all of it", d->url);
         gvmi_chunk_map_clear(&d->map);
         d->file.have = 0;
         d->file.etag[0] = '\0';
@@ -229,6 +237,7 @@ static int from_url(struct download *d, struct gv_error *err)
     d->file.size = d->want->size;
     d->file.max = IMAGE_MAX;
     d->file.by_content = false;
+    d->file.accept = on_accept;
     d->file.begin = on_begin;
     d->file.progress = on_progress;
     d->file.user = d;
@@ -270,10 +279,11 @@ int store_commit(struct image_store *s, int fd, const char *part, const char *ha
     cleanup_free char *path = store_file(s, hash, "gvmi");
     if (origin && store_add_origin(s, hash, origin, err) < 0)
         return -1;
-    if (fchmod(fd, 0444) < 0 || fsync(fd) < 0)
+    if (fsync(fd) < 0)
         return gv_error_errno(err, "cannot finish `%s`", part);
     if (rename(part, path) < 0)
         return gv_error_errno(err, "cannot rename `%s` to `%s`", part, path);
+    (void)fchmod(fd, 0444); /* not before: a part that cannot be written could not be gone on with */
     return store_sync(s, err);
 }
 
@@ -281,7 +291,7 @@ int store_commit(struct image_store *s, int fd, const char *part, const char *ha
 static int explain_space(struct gv_error *err)
 {
     if (err && err->code == GV_E_IO && (err->sys == ENOSPC || err->sys == EDQUOT) && !strstr(err->msg, "prune"))
-        gv_error_hint(err, "`gvmkit prune --max-size SIZE` makes room; the download goes on from here the next time");
+        gv_error_hint(err, "`gvmkit prune --max-size SIZE` makes room");
     return -1;
 }
 

@@ -65,6 +65,13 @@ static void update_clear(struct update *u)
 
 /* ---- maps ---- */
 
+static bool is_map_of(const struct gvmi_chunk_map *map, const char *hash)
+{
+    char is[GV_SHA3_224_HEX];
+    gv_hex(is, map->image, sizeof(map->image));
+    return strcmp(is, hash) == 0;
+}
+
 int store_fetch_map(struct image_store *s, const struct registry_image *want, const char *url, struct gvmi_chunk_map *map,
                     struct gv_error *err)
 {
@@ -74,7 +81,6 @@ int store_fetch_map(struct image_store *s, const struct registry_image *want, co
     const struct http_request q = { .url = beside, .attempts = 1 };
     struct http_client *http = store_http(s, err);
     struct gv_error why = GV_ERROR_INIT;
-    char hash[GV_SHA3_224_HEX];
     if (!http)
         return -1;
     if (http_fetch(http, &q, MAP_FILE_MAX, &r, &why) < 0) {
@@ -86,8 +92,7 @@ int store_fetch_map(struct image_store *s, const struct registry_image *want, co
     }
     if (r.status != 200 || gvmi_chunks_parse(r.body.data, r.body.len, map, NULL) < 0)
         return 0;
-    gv_hex(hash, map->image, sizeof(map->image));
-    if (strcmp(hash, want->hash) == 0 && map->file_size > 0 && (want->size == HTTP_SIZE_UNKNOWN || want->size == map->file_size))
+    if (is_map_of(map, want->hash) && map->file_size > 0 && (want->size == HTTP_SIZE_UNKNOWN || want->size == map->file_size))
         return 1;
     gvmi_chunk_map_clear(map);
     return 0;
@@ -101,18 +106,21 @@ void store_keep_map(struct image_store *s, const char *hash, const struct gvmi_c
     (void)store_write(path, data.data, data.len, NULL); /* it can be made again */
 }
 
-/* The map of an image of the store: kept, or made now and kept. */
+/* The map of an image of the store: kept, or made now and kept. An image that has rotted has none but the kept one. */
 static bool map_of(struct image_store *s, const char *hash, unsigned *reads, struct gvmi_chunk_map *map)
 {
     cleanup_free char *kept = store_file(s, hash, "chunks"), *path = store_file(s, hash, "gvmi");
     CLEANUP(gvmi) struct gvmi_image *img = NULL;
-    if (gvmi_chunks_load(kept, map, NULL) == 0)
+    if (gvmi_chunks_load(kept, map, NULL) == 0 && is_map_of(map, hash))
         return true;
+    gvmi_chunk_map_clear(map);
     if (!*reads || gvmi_open(&img, path, NULL) < 0)
         return false;
     --*reads;
-    if (gvmi_chunks(img, s->options.progress, map, NULL) < 0)
+    if (gvmi_chunks(img, s->options.progress, map, NULL) < 0 || !is_map_of(map, hash)) {
+        gvmi_chunk_map_clear(map);
         return false;
+    }
     store_keep_map(s, hash, map);
     return true;
 }

@@ -168,6 +168,18 @@ assert_no_leftovers()
 	assert_equal "$(ls "$STORE")" ""
 }
 
+@test "a page in the place of the rest throws nothing away" {
+	mkdir -p "$STORE"
+	head -c 150000 "$WWW/small" >"$STORE/$SMALL.part"
+	printf '{"url":"%s","version":"\\"%s\\""}' "$URL/small" "$(sha256sum "$WWW/small" | head -c 16)" >"$STORE/$SMALL.state"
+	run -1 pull "$URL/page-200/small#$SMALL"
+	run -1 pull "$URL/page-404/small#$SMALL"
+	: >"$LOG"
+	run -0 pull "$URL/small#$SMALL"
+	assert_equal "$(requests /small)" "bytes=150000-"
+	assert_stored "$SMALL" small
+}
+
 @test "several URLs are tried in turn" {
 	run -0 --separate-stderr pull --mirror "$URL/other/small" --mirror "$URL/small" "$URL/nowhere#$SMALL"
 	# shellcheck disable=SC2154 # run sets it
@@ -419,7 +431,7 @@ make_update()
 		sys.stdout.buffer.write(lie + hashlib.sha256(lie).digest())
 	EOF
 	run -0 pull "$URL/v2.gvmi#$V2"
-	assert_contains "$output" "does not fit its chunk map"
+	assert_contains "$output" "cannot be put together by its chunk map"
 	assert_stored "$V2" v2.gvmi
 	gvmkit rm "$V2" >/dev/null
 	# What has rotted here comes from the server.
@@ -429,6 +441,24 @@ make_update()
 	run -0 pull "$URL/v2.gvmi#$V2"
 	assert_stored "$V2" v2.gvmi
 	assert_no_leftovers
+}
+
+@test "rot is mended with what is left of the image" {
+	make_update
+	run -0 --separate-stderr pull --json "$URL/v2.gvmi#$V2"
+	[ "$(jq '.[0].received' <<<"$output")" -eq "$(stat -c %s "$WWW/v2.gvmi")" ]
+	[ -e "$STORE/$V2.chunks" ]
+	chmod 644 "$STORE/$V2.gvmi"
+	printf rot | dd of="$STORE/$V2.gvmi" bs=1 seek=1000000 conv=notrunc 2>/dev/null
+	: >"$LOG"
+	run -0 gvmkit verify --all --progress none
+	assert_contains "$output" "is repaired"
+	assert_stored "$V2" v2.gvmi
+	[[ $(requests /v2.gvmi) =~ ^bytes=[0-9]+-[0-9]+$ ]]
+	# A map that does not belong to the image is not believed.
+	cp "$WWW/v1.gvmi.chunks" "$STORE/$V2.chunks"
+	run -0 pull "$URL/v1.gvmi#$V1"
+	assert_stored "$V1" v1.gvmi
 }
 
 @test "an update that was killed goes on with what it has" {
