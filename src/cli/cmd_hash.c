@@ -6,17 +6,22 @@
 
 #include "cli/look.h"
 
+struct hash_args {
+    bool json, chunks;
+};
+
 static const struct cli_option options[] = {
+    { "chunks", 0, NULL, "write FILE.chunks beside each image, by which others fetch only what has changed" },
     { "json", 0, NULL, "print a JSON array" },
     { 0 },
 };
 
 static int take(void *user, const char *name, const char *value, struct gv_error *err)
 {
-    (void)name;
+    struct hash_args *a = user;
     (void)value;
     (void)err;
-    *(bool *)user = true;
+    *(strcmp(name, "chunks") == 0 ? &a->chunks : &a->json) = true;
     return 0;
 }
 
@@ -37,10 +42,29 @@ static int hash_file(const char *path, char hex[GV_SHA3_224_HEX], uint64_t *size
     return 0;
 }
 
+/* The chunk map of an image. */
+static int write_chunks(const char *path, struct gv_error *err)
+{
+    CLEANUP(gvmi) struct gvmi_image *img = NULL;
+    cleanup_chunk_map struct gvmi_chunk_map map = { 0 };
+    cleanup_buf struct gv_buf data = { 0 };
+    cleanup_free char *name = gv_asprintf("%s.chunks", path);
+    struct gv_outfile *out;
+    if (gvmi_open(&img, path, err) < 0 || gvmi_chunks(img, NULL, &map, err) < 0 || gv_outfile_open(&out, name, 0644, err) < 0)
+        return -1;
+    gvmi_chunks_format(&map, &data);
+    if (gv_write_full(gv_outfile_fd(out), data.data, data.len) < 0) {
+        gv_error_errno(err, "cannot write `%s`", name);
+        gv_outfile_discard(out);
+        return -1;
+    }
+    return gv_outfile_commit(out, err);
+}
+
 static int run(const struct cli_command *self, int argc, char **argv)
 {
-    bool json = false;
-    int at = cli_parse(self, argc, argv, take, &json);
+    struct hash_args a = { 0 };
+    int at = cli_parse(self, argc, argv, take, &a);
     if (at < 0)
         return at == CLI_HELP ? CLI_OK : CLI_USAGE;
     if (at == argc)
@@ -52,9 +76,9 @@ static int run(const struct cli_command *self, int argc, char **argv)
         struct gv_error err = GV_ERROR_INIT;
         char hex[GV_SHA3_224_HEX];
         uint64_t size = 0;
-        if (hash_file(argv[i], hex, &size, &err) < 0) {
+        if (hash_file(argv[i], hex, &size, &err) < 0 || (a.chunks && write_chunks(argv[i], &err) < 0)) {
             status = cli_fail(&err);
-        } else if (json) {
+        } else if (a.json) {
             json_t *o = json_object();
             look_json_bytes(o, "file", argv[i]);
             json_object_set_new(o, "hash", json_string(hex));
@@ -66,7 +90,7 @@ static int run(const struct cli_command *self, int argc, char **argv)
             putchar('\n');
         }
     }
-    if (json)
+    if (a.json)
         look_json_array_end(elements);
     return status;
 }
@@ -75,7 +99,8 @@ const struct cli_command cmd_hash = {
     .name = "hash",
     .synopsis = "[OPTIONS] FILE...",
     .summary = "Print the SHA3-224 of files, which is the address of a .gvmi",
-    .details = "The bytes are hashed as they are; `gvmkit verify` tells whether they are a good image.",
+    .details = "The bytes are hashed as they are; `gvmkit verify` tells whether they are a good image. With --chunks FILE has to be one:\n"
+               "FILE.chunks lies beside it on any server of files, and `gvmkit pull` takes from the images in its store what it can.",
     .example = "  gvmkit hash hello.gvmi",
     .options = options,
     .run = run,

@@ -11,6 +11,7 @@
 DEFINE_CLEANUP(client, struct http_client *, http_client_free)
 
 #define TOKEN_MAX 4096
+#define CTRL_C 3
 
 struct login_args {
     const char *user;
@@ -45,7 +46,7 @@ static char *ask(const char *question, bool secret, struct gv_error *err)
     if (terminal) {
         fputs(question, stderr);
         quiet = before;
-        quiet.c_lflag &= ~(tcflag_t)ECHO;
+        quiet.c_lflag &= ~(tcflag_t)(ECHO | ISIG); /* Ctrl-C must not leave a terminal that shows nothing */
         if (secret)
             (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
     }
@@ -55,7 +56,7 @@ static char *ask(const char *question, bool secret, struct gv_error *err)
         (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
         fputc('\n', stderr);
     }
-    size_t n = got ? strcspn(line, "\r\n") : 0;
+    size_t n = got && !strchr(line, CTRL_C) ? strcspn(line, "\r\n") : 0;
     char *text = n && n <= TOKEN_MAX ? gv_strndup(line, n) : NULL;
     explicit_bzero(line, sizeof(line));
     if (!text)

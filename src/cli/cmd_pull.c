@@ -49,21 +49,30 @@ static void print_image(const struct pull_args *a, const char *word, const struc
     struct stat st = { 0 };
     (void)stat(i->path, &st);
     if (a->json) {
-        json_t *o = json_pack("{s:s, s:I, s:b}", "hash", i->hash, "size", (json_int_t)st.st_size, "fetched", i->arrived);
+        json_t *o = json_pack("{s:s, s:I, s:b, s:I}", "hash", i->hash, "size", (json_int_t)st.st_size, "fetched", i->arrived, "received",
+                              (json_int_t)i->received);
         look_json_bytes(o, "file", i->path);
         look_json_bytes(o, "reference", word);
         look_json_element(o, elements);
         return;
     }
-    char size[32];
+    char size[32], received[32];
     gv_format_size(size, (uint64_t)st.st_size);
+    gv_format_size(received, i->received);
     if ((*elements)++)
         putchar('\n');
     printf("image    ");
     cli_print_clean(stdout, word);
     printf("\nfile     ");
     cli_print_clean(stdout, i->path);
-    printf("\nsize     %s%s\nhash     %s\n", size, i->arrived ? "" : ", was there already", i->hash);
+    printf("\nsize     %s, ", size);
+    if (!i->arrived)
+        printf("was there already");
+    else if (i->received == (uint64_t)st.st_size)
+        printf("all fetched");
+    else
+        printf("%s of it fetched", received);
+    printf("\nhash     %s\n", i->hash);
 }
 
 static int pull(const struct pull_args *a, const char *word, struct image_store *store, struct store_image *out, struct gv_error *err)

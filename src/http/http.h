@@ -115,9 +115,10 @@ struct http_file {
     /* What the server calls the version of which bytes are there: a strong entity tag, or the date of its last change when that is old enough
      * to tell versions apart; "" if nothing. Set by what comes. */
     char etag[256];
-    /* Status and headers are good and the body comes next, after `have` bytes that stay: 0 when what was there is thrown away. Its -1 ends the
-     * download. May be NULL. */
-    int (*begin)(void *user, const struct http_response *r, struct gv_error *err);
+    /* Is asked first when an answer has the file, or the rest of it: its -1 ends the download, and what is there stays. May be NULL. */
+    int (*accept)(void *user, const struct http_response *r, struct gv_error *err);
+    /* The body comes next, after the `have` bytes that stay: 0 when what was there has been thrown away. -1 ends the download. May be NULL. */
+    int (*begin)(void *user, struct gv_error *err);
     uint64_t said; /* the size that the server says it has, HTTP_SIZE_UNKNOWN if it does not; set by what comes */
     void (*progress)(void *user, uint64_t have); /* called now and then with what there is; may be NULL */
     /* Sees every byte that is kept, in order; what comes at a position before the last one replaces what was seen from there on. May be NULL. */

@@ -213,34 +213,43 @@ static bool is_other_version(const struct http_file *f, const struct http_respon
     return !f->by_content && f->etag[0] == '"' && etag && etag[0] == '"' && strcmp(etag, f->etag) != 0;
 }
 
+/* Whether a part is what was asked for. */
+static int check_part(struct download *d, const struct http_response *r, struct gv_error *err)
+{
+    const struct http_file *f = d->file;
+    uint64_t first, total;
+    if (is_other_version(f, r)) {
+        d->changed = true;
+        return gv_error_set(err, GV_E_CORRUPT, 0, "`%.300s` has changed", d->request->url);
+    }
+    if (!content_range(r, &first, &total) || first != f->have)
+        return gv_error_set(err, GV_E_PROTOCOL, 0, "`%.300s`: the server sends another part of the file than it was asked for",
+                            d->request->url);
+    return total == HTTP_SIZE_UNKNOWN ? 0 : check_total(d, total, err);
+}
+
 static int download_begin(void *user, const struct http_response *r, struct gv_error *err)
 {
     struct download *d = user;
     struct http_file *f = d->file;
-    if (r->status == 206 && d->ranged) {
-        uint64_t first, total;
-        if (is_other_version(f, r)) {
-            d->changed = true;
-            return gv_error_set(err, GV_E_CORRUPT, 0, "`%.300s` has changed", d->request->url);
-        }
-        if (!content_range(r, &first, &total) || first != f->have)
-            return gv_error_set(err, GV_E_PROTOCOL, 0, "`%.300s`: the server sends another part of the file than it was asked for",
-                                d->request->url);
-        if (total != HTTP_SIZE_UNKNOWN && check_total(d, total, err) < 0)
-            return -1;
-        return f->begin ? f->begin(f->user, r, err) : 0;
-    }
-    if (r->status != 200)
+    bool part = r->status == 206 && d->ranged;
+    if (!part && r->status != 200)
         return gv_error_set(err, GV_E_PROTOCOL, 0, "`%.300s`: the server answers with status %ld where there should be a file",
                             d->request->url, r->status);
-    if (r->length >= 0 && check_total(d, (uint64_t)r->length, err) < 0)
+    if (part && check_part(d, r, err) < 0)
         return -1;
-    if (r->length < 0)
-        f->said = HTTP_SIZE_UNKNOWN;
-    if (start_over(f, err) < 0)
+    if (!part && r->length >= 0 && check_total(d, (uint64_t)r->length, err) < 0)
         return -1;
-    take_validator(f, r);
-    return f->begin ? f->begin(f->user, r, err) : 0;
+    if (f->accept && f->accept(f->user, r, err) < 0)
+        return -1;
+    if (!part) {
+        if (r->length < 0)
+            f->said = HTTP_SIZE_UNKNOWN;
+        if (start_over(f, err) < 0)
+            return -1;
+        take_validator(f, r);
+    }
+    return f->begin ? f->begin(f->user, err) : 0;
 }
 
 static int download_data(void *user, const void *p, size_t n, struct gv_error *err)

@@ -261,7 +261,7 @@ int refs_parse(struct refs *out, const char *text, struct gv_error *err)
         return 0;
     }
     rest = after(text, "golem:");
-    if (rest) {
+    if (rest && strchr(rest, '/')) { /* else Docker may have an image golem */
         const char *name = after(rest, "//");
         out->is_explicit = true;
         return refs_parse_name(out, name ? name : rest, err);

@@ -20,6 +20,7 @@
 #define STATE_MAX ((size_t)64 << 10)
 #define ATTEMPTS_BEFORE_LAST 2
 #define COPY_PIECE ((size_t)1 << 20)
+#define UPDATE_MIN ((uint64_t)256 << 10) /* bytes of an image: below it there is nothing to save */
 #define IMAGE_MAX ((uint64_t)1 << 40)
 /* Of a file system that is left alone. */
 #define SPARE ((uint64_t)1 << 20)
@@ -32,9 +33,12 @@ struct download {
     struct http_file file;
     struct store_follow *follow;
     char *part, *state;
-    char type[64];     /* media type of the answer */
-    uint64_t total;    /* as far as it is known; 0 = not */
-    bool put_together; /* of more than one download */
+    char type[64];             /* media type of the answer */
+    uint64_t last_have;        /* of the file, when it was last told */
+    uint64_t total;            /* as far as it is known; 0 = not */
+    uint64_t received;         /* bytes of the image that came, of all URLs */
+    struct gvmi_chunk_map map; /* of the image, if the server has one */
+    bool put_together;         /* of more than one download */
 };
 
 /* ---- the state of a part ---- */
@@ -86,29 +90,40 @@ static int check_space(const struct download *d, uint64_t more, struct gv_error 
     return gv_error_hint(err, "`gvmkit prune --max-size SIZE` makes room");
 }
 
-static int on_begin(void *user, const struct http_response *r, struct gv_error *err)
+static int on_accept(void *user, const struct http_response *r, struct gv_error *err)
 {
     struct download *d = user;
+    struct stat st;
     snprintf(d->type, sizeof(d->type), "%s", r->type);
     if (strcmp(r->type, "text/html") == 0 || strcmp(r->type, "application/xhtml+xml") == 0)
         return gv_error_set(err, GV_E_NOT_FOUND, 0, "`%.300s` is a web page (%s), not an image; is the URL right?", d->url, r->type);
-    if (r->length > 0 && d->file.have + (uint64_t)r->length > d->total)
-        d->total = d->file.have + (uint64_t)r->length;
-    if (r->length > 0 && check_space(d, (uint64_t)r->length, err) < 0)
-        return -1;
-    if (d->file.have) {
-        d->put_together = true;
+    if (r->length <= 0 || fstat(d->file.fd, &st) < 0)
+        return 0;
+    /* All of it takes the place of what is there. */
+    uint64_t length = (uint64_t)r->length, is = (uint64_t)st.st_size, whole = r->status == 206 ? d->file.have + length : length;
+    if (whole > d->total)
+        d->total = whole;
+    return check_space(d, whole > is ? whole - is : 0, err);
+}
+
+static int on_begin(void *user, struct gv_error *err)
+{
+    struct download *d = user;
+    d->last_have = d->file.have;
+    d->put_together = d->file.have > 0;
+    if (d->put_together) {
         store_follow_have(d->follow, d->file.have);
         return 0;
     }
     store_follow_reset(d->follow);
-    d->put_together = false;
     return write_state(d, err);
 }
 
 static void on_progress(void *user, uint64_t have)
 {
     struct download *d = user;
+    d->received += have - d->last_have;
+    d->last_have = have;
     store_follow_have(d->follow, have);
     gv_progress_update(d->store->options.progress, "downloading", have, d->total);
 }
@@ -192,6 +207,45 @@ static int from_oci(struct download *d, struct gv_error *err)
     return gv_error_set(err, GV_E_CORRUPT, 0, "`%.300s` is another image than %s: its hash is %s", d->url, d->want->hash, hash);
 }
 
+/* Takes what other images have, and the rest from the server. As transfer(), and 2 when that cannot be: then the file is as it was, or empty. */
+static int update(struct download *d, char hash[GV_SHA3_224_HEX], struct gv_error *err)
+{
+    CLEANUP(store_follow) struct store_follow *follow = NULL;
+    struct store_updated done;
+    struct stat st;
+    gvmi_chunk_map_clear(&d->map);
+    if (d->want->size != HTTP_SIZE_UNKNOWN && d->want->size < UPDATE_MIN)
+        return 2;
+    int status = store_fetch_map(d->store, d->want, d->url, &d->map, err);
+    if (status <= 0)
+        return status < 0 ? -1 : 2;
+    if (fstat(d->file.fd, &st) < 0)
+        return gv_error_errno(err, "cannot read `%s`", d->part);
+    uint64_t have = (uint64_t)st.st_size < d->map.file_size ? (uint64_t)st.st_size : d->map.file_size;
+    if (check_space(d, d->map.file_size - have, err) < 0 || store_follow_start(&follow, d->file.fd, err) < 0)
+        return -1;
+    status = store_update(d->store, &d->map, d->url, d->file.fd, have, follow, &done, err);
+    d->received += done.fetched;
+    if (done.begun)
+        unlink(d->state); /* the map proves it now */
+    if (status < 0)
+        return -1;
+    if (status == 1) {
+        d->file.size = d->map.file_size;
+        status = store_follow_finish(follow, d->file.size, hash, err);
+        if (status < 0 || strcmp(hash, d->want->hash) == 0)
+            return status;
+    }
+    if (done.begun) {
+        gv_note(d->store->options.log, "`%.200s` cannot be put together by its chunk map; fetching all of it", d->url);
+        gvmi_chunk_map_clear(&d->map);
+        d->file.have = 0;
+        d->file.etag[0] = '\0';
+        d->file.size = d->want->size;
+    }
+    return 2;
+}
+
 static int from_url(struct download *d, struct gv_error *err)
 {
     if (strncmp(d->url, STORE_OCI, strlen(STORE_OCI)) == 0)
@@ -201,6 +255,7 @@ static int from_url(struct download *d, struct gv_error *err)
     d->file.size = d->want->size;
     d->file.max = IMAGE_MAX;
     d->file.by_content = false;
+    d->file.accept = on_accept;
     d->file.begin = on_begin;
     d->file.progress = on_progress;
     d->file.user = d;
@@ -210,8 +265,11 @@ static int from_url(struct download *d, struct gv_error *err)
     if (whole)
         return whole < 0 ? -1 : 0;
     char hash[GV_SHA3_224_HEX];
+    int status = update(d, hash, err);
+    if (status < 2)
+        return status;
     bool resumed = d->file.have > 0;
-    int status = transfer(d, hash, err);
+    status = transfer(d, hash, err);
     if (status == 1 && (resumed || d->put_together)) {
         gv_note(d->store->options.log, "what there was of `%.200s` does not fit the rest; fetching all of it", d->url);
         d->file.have = 0;
@@ -239,10 +297,11 @@ int store_commit(struct image_store *s, int fd, const char *part, const char *ha
     cleanup_free char *path = store_file(s, hash, "gvmi");
     if (origin && store_add_origin(s, hash, origin, err) < 0)
         return -1;
-    if (fchmod(fd, 0444) < 0 || fsync(fd) < 0)
+    if (fsync(fd) < 0)
         return gv_error_errno(err, "cannot finish `%s`", part);
     if (rename(part, path) < 0)
         return gv_error_errno(err, "cannot rename `%s` to `%s`", part, path);
+    (void)fchmod(fd, 0444); /* not before: a part that cannot be written could not be gone on with */
     return store_sync(s, err);
 }
 
@@ -250,32 +309,35 @@ int store_commit(struct image_store *s, int fd, const char *part, const char *ha
 static int explain_space(struct gv_error *err)
 {
     if (err && err->code == GV_E_IO && (err->sys == ENOSPC || err->sys == EDQUOT) && !strstr(err->msg, "prune"))
-        gv_error_hint(err, "`gvmkit prune --max-size SIZE` makes room; the download goes on from here the next time");
+        gv_error_hint(err, "`gvmkit prune --max-size SIZE` makes room");
     return -1;
 }
 
-int store_download(struct image_store *s, const struct registry_image *want, struct gv_error *err)
+static int download(struct download *d, struct gv_error *err)
 {
-    cleanup_free char *part = store_file(s, want->hash, "part"), *state = store_file(s, want->hash, "state");
-    struct download d = { .store = s, .want = want, .part = part, .state = state };
+    struct image_store *s = d->store;
+    const struct registry_image *want = d->want;
     struct gv_error why = GV_ERROR_INIT;
     if (!want->urls.count)
         return gv_error_set(err, GV_E_NOT_FOUND, 0, "nobody says from where the image %s could come", want->hash);
     for (size_t i = 0; i < want->urls.count; i++) {
-        cleanup_close int fd = open(part, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        cleanup_close int fd = open(d->part, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (fd < 0)
-            return gv_error_errno(err, "cannot create `%s`", part);
-        d.file.fd = fd;
-        d.url = want->urls.items[i];
-        d.last = i + 1 == want->urls.count;
+            return gv_error_errno(err, "cannot create `%s`", d->part);
+        d->file.fd = fd;
+        d->url = want->urls.items[i];
+        d->last = i + 1 == want->urls.count;
         gv_error_clear(&why);
-        if (from_url(&d, &why) == 0 && store_commit(s, fd, part, want->hash, d.url, &why) == 0) {
-            unlink(state);
+        if (from_url(d, &why) == 0 && store_commit(s, fd, d->part, want->hash, d->url, &why) == 0) {
+            unlink(d->state);
+            if (d->map.count)
+                store_keep_map(s, want->hash, &d->map);
             return 0;
         }
+        /* Nothing to go on with; or what nobody knows the end of has filled the disk. */
         struct stat st;
-        if (fstat(fd, &st) == 0 && st.st_size == 0)
-            forget_part(&d);
+        if (fstat(fd, &st) == 0 && (st.st_size == 0 || (!d->total && why.sys == ENOSPC)))
+            forget_part(d);
         if (is_final(&why))
             break;
         if (i + 1 < want->urls.count)
@@ -286,14 +348,27 @@ int store_download(struct image_store *s, const struct registry_image *want, str
     return explain_space(err);
 }
 
+int store_download(struct image_store *s, const struct registry_image *want, uint64_t *received, struct gv_error *err)
+{
+    cleanup_free char *part = store_file(s, want->hash, "part"), *state = store_file(s, want->hash, "state");
+    struct download d = { .store = s, .want = want, .part = part, .state = state };
+    int status = download(&d, err);
+    gvmi_chunk_map_clear(&d.map);
+    if (received)
+        *received = d.received;
+    return status;
+}
+
 int store_fetch(struct image_store *s, const struct registry_image *want, struct store_image *out, struct gv_error *err)
 {
     cleanup_free char *path = store_file(s, want->hash, "gvmi"), *lock_path = store_file(s, want->hash, "lock");
     bool told = false;
+    uint64_t received = 0;
     for (bool arrived = false;;) {
         struct gv_error missing = GV_ERROR_INIT;
         if (store_use(s, want->hash, out, &missing) == 0) {
             out->arrived = arrived;
+            out->received = received;
             return 0;
         }
         if (missing.code != GV_E_NOT_FOUND) {
@@ -312,7 +387,7 @@ int store_fetch(struct image_store *s, const struct registry_image *want, struct
             return -1;
         if (access(path, R_OK) == 0)
             continue; /* it came while we waited */
-        if (store_download(s, want, err) < 0) {
+        if (store_download(s, want, &received, err) < 0) {
             cleanup_free char *part = store_file(s, want->hash, "part");
             if (access(part, F_OK) < 0)
                 unlink(lock_path); /* nothing to go on with */

@@ -3,6 +3,7 @@
 #ifndef GV_STORE_INSIDE_H
 #define GV_STORE_INSIDE_H
 
+#include "gvmi/gvmi.h"
 #include "store/store.h"
 
 struct image_store {
@@ -27,8 +28,8 @@ int store_sync(const struct image_store *s, struct gv_error *err);
 /* Adds a URL to where the image came from. */
 int store_add_origin(struct image_store *s, const char *hash, const char *url, struct gv_error *err);
 
-/* Fetches the image into its place, over whatever is there. The caller has the lock alone. */
-int store_download(struct image_store *s, const struct registry_image *want, struct gv_error *err);
+/* Fetches the image into its place, over whatever is there; *received (may be NULL) is how many bytes of it came. The caller has the lock alone. */
+int store_download(struct image_store *s, const struct registry_image *want, uint64_t *received, struct gv_error *err);
 
 /* Gives the open, verified file at `part` its place; the caller has the lock alone. */
 int store_commit(struct image_store *s, int fd, const char *part, const char *hash, const char *origin, struct gv_error *err);
@@ -44,9 +45,28 @@ int store_oci_find(struct image_store *s, const char *name, struct registry_imag
 /* The file behind such a URL, copied into the empty file `to`; hash is what it has. */
 int store_oci_copy(struct image_store *s, const char *url, int to, char hash[GV_SHA3_224_HEX], struct gv_error *err);
 
-/* ---- the hash of a file while it arrives ---- */
+/* ---- updates ---- */
+
+/* The chunk map beside the image at url: 1 when there is one of the image that is wanted, 0 when not, -1 when the server does not answer at all. */
+int store_fetch_map(struct image_store *s, const struct registry_image *want, const char *url, struct gvmi_chunk_map *map,
+                    struct gv_error *err);
+/* Keeps the map of an image, for the next update. */
+void store_keep_map(struct image_store *s, const char *hash, const struct gvmi_chunk_map *map);
 
 struct store_follow;
+struct store_updated {
+    bool begun;       /* the file has been changed */
+    uint64_t fetched; /* bytes that came from the server */
+};
+/*
+ * Completes the file, of which there may be `have` bytes, by the map: from other images of the store, and from url. 1 when all of it is there, each chunk as the map says; 0 when that
+ * is not worth while or the server cannot do it; -1 on errors that a download would have, too.
+ */
+int store_update(struct image_store *s, const struct gvmi_chunk_map *map, const char *url, int fd, uint64_t have,
+                 struct store_follow *follow, struct store_updated *out, struct gv_error *err);
+
+/* ---- the hash of a file while it arrives ---- */
+
 /* Begins to hash fd from its start on, in a thread. fd stays the caller's, and must outlive it. */
 int store_follow_start(struct store_follow **out, int fd, struct gv_error *err);
 /* What was there is going to be replaced from its beginning. */

@@ -19,7 +19,7 @@ static int remove_file(const struct image_store *s, const char *hash, const char
 /* Everything of one hash. The lock's file goes last, and takes the lock with it. */
 static int remove_all(struct image_store *s, const char *hash, struct gv_error *err)
 {
-    static const char *const suffixes[] = { "gvmi", "part", "state", "json", "lock" };
+    static const char *const suffixes[] = { "gvmi", "part", "state", "chunks", "json", "lock" };
     for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++)
         if (remove_file(s, hash, suffixes[i], err) < 0)
             return -1;
@@ -156,14 +156,14 @@ static int fetch_again(struct image_store *s, const char *hash, struct gv_error 
     cleanup_registry_image struct registry_image want = { .size = HTTP_SIZE_UNKNOWN };
     memcpy(want.hash, hash, sizeof(want.hash));
     store_origins(s, hash, &want.urls);
-    if (want.urls.count && store_download(s, &want, err) == 0)
+    if (want.urls.count && store_download(s, &want, NULL, err) == 0)
         return 0;
     cleanup_registry_image struct registry_image found = { 0 };
     cleanup_free char *base = registry_url(err);
     struct http_client *http = base ? store_http(s, err) : NULL;
     if (!http || registry_find(http, base, NULL, hash, &found, want.urls.count ? NULL : err) < 0)
         return -1;
-    return store_download(s, &found, err);
+    return store_download(s, &found, NULL, err);
 }
 
 int store_verify(struct image_store *s, const char *hash, enum store_health *health, struct gv_error *err)

@@ -12,7 +12,7 @@
  *     images/HASH.lock     who uses the image has it shared; who fetches, mends or removes it, alone
  *     images/HASH.json     from where it came, for repairs
  *     images/HASH.part     what has arrived of one, and HASH.state: of which version of which URL
- *     names/REGISTRY/NAME  the hash that USER/REPO:TAG had when it was pulled or pushed
+ *     names/REGISTRY/NAME  the hash that USER/REPO:TAG had when it was pulled last
  *
  * An image gets its name HASH.gvmi by rename, when its hash is known to be HASH and it is on the disk: whoever sees it may use it, and no
  * server can put anything else there. Processes need nothing from each other but the locks, which end with them.
@@ -53,8 +53,9 @@ struct http_client *store_http(struct image_store *s, struct gv_error *err);
 struct store_image {
     char hash[GV_SHA3_224_HEX];
     char *path;
-    int lock;     /* while it is open nobody removes the image */
-    bool arrived; /* it was not there before */
+    int lock;          /* while it is open nobody removes the image */
+    bool arrived;      /* it was not there before */
+    uint64_t received; /* bytes that came over the network for it, this time */
 };
 #define STORE_IMAGE_INIT                                                                                                                   \
     {                                                                                                                                      \

@@ -14,6 +14,7 @@ The first part of a path says what goes wrong with the rest of it; without one o
   changed      the first request gets half of another version; then it is the right one, with another tag
   blind        the same, but If-Range is ignored: parts of the new version, with its tag
   mixed        the same, but with the tag of the first: only the hash tells
+  torn         ranges have a wrong byte
   other        as long, but with a wrong byte      empty   nothing, status 200
   page-STATUS  a web page with that status         status-STATUS-N   N times that status, then the file
   status-416   always 416                          redirect / loop   to the file / to itself
@@ -104,13 +105,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
             headers["ETag"] = etag
         wanted = self.headers.get("Range", "")
         if_range = self.headers.get("If-Range")
-        first = int(wanted[6:-1]) if wanted and fault != "no-range" and (if_range in (None, etag) or fault == "blind") else 0
+        ranged = wanted and fault != "no-range" and (if_range in (None, etag) or fault == "blind")
+        start, _, end = wanted[6:].partition("-")
+        first = int(start) if ranged else 0
+        last = int(end) if ranged and end else len(data) - 1
         if first and first >= len(data):
             return self.send(416, {"Content-Range": f"bytes */{len(data)}"})
         status, body = 200, data
-        if first:
-            status, body = 206, data[first:]
-            headers["Content-Range"] = f"bytes {first}-{len(data) - 1}/{len(data)}"
+        if ranged:
+            status, body = 206, data[first : last + 1]
+            headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
+            if fault == "torn":
+                body = body[:-1] + bytes([body[-1] ^ 1])
         length = len(body)
         if word == "drop" and count <= int(number):
             body = body[: len(body) // 3]

@@ -141,15 +141,20 @@ link_of() { sed -n 's/^ -- image link (for use in SDK): //p'; }
 	assert_equal "$(ls -A)" ""
 }
 
-@test "what would need the registry is refused before any work" {
-	for option in --push --push-to=golem/x:latest --login --login-check --logout --nologin; do
-		run --separate-stderr gvmkit-build "$option" "$IMAGES/base.tar"
-		assert_equal "$status" 1
-		assert_equal "$output" ""
-		assert_equal "$(wc -l <<<"$stderr")" 1
-		assert_contains "$stderr" "gvmkit-build: ${option%%=*}: "
-	done
-	assert_equal "$(ls -A)" ""
+@test "who is not logged in learns it before any work, and what does not go together is refused" {
+	export HOME=$PWD XDG_CONFIG_HOME=$PWD/config GOLEM_REGISTRY_URL=http://127.0.0.1:1
+	unset REGISTRY_USER REGISTRY_TOKEN
+	run --separate-stderr gvmkit-build --push-to golem/x:latest "$IMAGES/base.tar"
+	assert_equal "$status" 1
+	assert_equal "$output" ""
+	assert_equal "$(wc -l <<<"$stderr")" 1
+	assert_contains "$stderr" "gvmkit-build: not logged in at"
+	run -1 gvmkit-build --login-check
+	run -0 gvmkit-build --logout
+	run -2 gvmkit-build --push "$IMAGES/base.tar"
+	run -2 gvmkit-build --nologin "$IMAGES/base.tar"
+	run -2 gvmkit-build --push-to golem/x:latest --nologin "$IMAGES/base.tar"
+	assert_equal "$(ls -A)" config
 }
 
 @test "wrong usage is status 2, failures are status 1, and the version is there" {

@@ -102,6 +102,7 @@ class Registry(http.server.BaseHTTPRequestHandler):
             (r"/v1/image/descr/([0-9a-f]{64})", self.state),
             (r"/v1/image/info", self.info),
             (r"/download/([0-9a-f]{64})", self.download),
+            (r"/download/([0-9a-f]{64})\.chunks", self.no_map),
             (r"/image\.([0-9a-f]{56})\.link", self.link),
         ])
 
@@ -294,6 +295,10 @@ class Registry(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(image.data)
         return None
+
+    # Whether a file has a chunk map beside it may be asked of any server.
+    def no_map(self, url, name):
+        self.text(404, "no such file")
 
     def link(self, url, sha3):
         path = os.path.join(self.directory, f"image.{sha3}.link")

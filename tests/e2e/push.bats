@@ -33,7 +33,8 @@ start_registry()
 	/usr/bin/python3 "$E2E/mock_registry.py" "$BATS_TEST_TMPDIR/port" "$MOCK" "$@" >"$BATS_TEST_TMPDIR/mock.log" 2>&1 </dev/null 3>&- 4>&- &
 	echo $! >"$BATS_TEST_TMPDIR/pid"
 	wait_until test -e "$BATS_TEST_TMPDIR/port"
-	export GOLEM_REGISTRY_URL=http://127.0.0.1:$(cat "$BATS_TEST_TMPDIR/port")/
+	GOLEM_REGISTRY_URL=http://127.0.0.1:$(cat "$BATS_TEST_TMPDIR/port")/
+	export GOLEM_REGISTRY_URL
 }
 
 as_alice() { export REGISTRY_USER=alice REGISTRY_TOKEN=secret:1; }
@@ -150,7 +151,7 @@ assert_protocol() { assert_equal "$(cat "$MOCK/wrong")" ""; }
 	run -1 gvmkit login --check
 	run -0 gvmkit logout
 	assert_contains "$output" "was not logged in"
-	[ -z "$(grep -rl 'secret:1\|hunter2' "$HOME")" ]
+	run -1 grep -r 'secret:1\|hunter2' "$HOME"
 	GOLEM_REGISTRY_URL=http://registry.example run -1 gvmkit login --user alice <<<secret:1
 	assert_contains "$output" "is not encrypted"
 	assert_protocol

@@ -168,8 +168,21 @@ assert_no_leftovers()
 	assert_equal "$(ls "$STORE")" ""
 }
 
+@test "a page in the place of the rest throws nothing away" {
+	mkdir -p "$STORE"
+	head -c 150000 "$WWW/small" >"$STORE/$SMALL.part"
+	printf '{"url":"%s","version":"\\"%s\\""}' "$URL/small" "$(sha256sum "$WWW/small" | head -c 16)" >"$STORE/$SMALL.state"
+	run -1 pull "$URL/page-200/small#$SMALL"
+	run -1 pull "$URL/page-404/small#$SMALL"
+	: >"$LOG"
+	run -0 pull "$URL/small#$SMALL"
+	assert_equal "$(requests /small)" "bytes=150000-"
+	assert_stored "$SMALL" small
+}
+
 @test "several URLs are tried in turn" {
 	run -0 --separate-stderr pull --mirror "$URL/other/small" --mirror "$URL/small" "$URL/nowhere#$SMALL"
+	# shellcheck disable=SC2154 # run sets it
 	assert_contains "$stderr" "status 404"
 	assert_contains "$stderr" "is another image"
 	assert_stored "$SMALL" small
@@ -237,20 +250,28 @@ assert_no_leftovers()
 	mkdir "$XDG_DATA_HOME"
 	mount -t tmpfs -o size=5m none "$XDG_DATA_HOME" || skip "no file system can be mounted here"
 	run pull "$URL/big#$BIG"
-	local first_status=$status first=$output
+	local before="$status $output"
 	run pull "$URL/endless/big#$BIG"
-	local second_status=$status second=$output kept
-	kept=$(stat -c %s "$STORE/$BIG.part")
-	mount -o remount,size=20m "$XDG_DATA_HOME"
-	run pull "$URL/big#$BIG"
-	local third_status=$status same=0
+	local endless="$status $output" left
+	left=$(ls "$STORE")
+	mount -o remount,size=8m "$XDG_DATA_HOME"
+	gvmkit pull --progress none "$URL/slow-3000000/big#$BIG" >slow.out 2>&1 3>&- &
+	local pid=$! slow=0 same=0
+	wait_until test -s "$STORE/$BIG.part"
+	head -c 7000000 /dev/zero >"$XDG_DATA_HOME/filler" 2>/dev/null || true
+	wait $pid || slow=$?
+	rm "$XDG_DATA_HOME/filler"
+	run pull "$URL/slow-3000000/big#$BIG"
+	local after=$status
 	cmp "$WWW/big" "$STORE/$BIG.gvmi" || same=1
 	umount "$XDG_DATA_HOME"
-	assert_equal "$first_status $second_status $third_status $same" "1 1 0 0"
-	assert_contains "$first" "No space left on device"
-	assert_contains "$first" "gvmkit prune"
-	assert_contains "$second" "No space left on device"
-	[ "$kept" -gt 1000000 ]
+	assert_equal "${before%% *} ${endless%% *} $slow $after $same" "1 1 1 0 0"
+	assert_contains "$before" "No space left on device"
+	assert_contains "$before" "gvmkit prune"
+	assert_contains "$endless" "No space left on device"
+	assert_equal "$left" ""
+	assert_contains "$(cat slow.out)" "No space left on device"
+	assert_contains "$(requests /slow-3000000/big | tail -1)" "bytes="
 }
 
 @test "images lists, rm removes by name or hash, and nothing in use" {
@@ -336,9 +357,124 @@ assert_no_leftovers()
 	run -0 vm "$hash" sh -c "exit 0"
 }
 
+# Two builds of an image, of which the second has other content in some files, and their maps.
+make_update()
+{
+	/usr/bin/python3 - "$BATS_TEST_TMPDIR/root" <<-'EOF'
+		import os, random, sys
+		rng = random.Random(1)
+		for number in (1, 2):
+		    top = f"{sys.argv[1]}{number}"
+		    os.makedirs(top + "/data")
+		    rng.seed(1)
+		    for i in range(40):
+		        content = rng.randbytes(120000)
+		        if number == 2 and i in (7, 21):
+		            content = random.Random(i).randbytes(130000)
+		        with open(f"{top}/data/{i:02}", "wb") as f:
+		            f.write(content)
+		        os.utime(f"{top}/data/{i:02}", (0, 0))
+	EOF
+	local number
+	for number in 1 2; do
+		gvmkit build --force --root-owned "dir:$BATS_TEST_TMPDIR/root$number" -o "$WWW/v$number.gvmi" >/dev/null
+		gvmkit hash --chunks "$WWW/v$number.gvmi" | cut -d ' ' -f 1 >"$WWW/v$number.hash"
+	done
+	V1=$(cat "$WWW/v1.hash") V2=$(cat "$WWW/v2.hash")
+}
+
+@test "an update moves only what has changed, of any server of files" {
+	make_update
+	local size received
+	pull "$URL/v1.gvmi#$V1" >/dev/null
+	: >"$LOG"
+	run -0 --separate-stderr pull --json "$URL/v2.gvmi#$V2"
+	received=$(jq '.[0].received' <<<"$output") size=$(jq '.[0].size' <<<"$output")
+	[ "$received" -lt $((size / 10)) ]
+	[ "$received" -ge 260000 ]
+	[ "$(requests /v2.gvmi | wc -l)" -le 4 ]
+	assert_stored "$V2" v2.gvmi
+	assert_no_leftovers
+	# The other way round, and from an image of which there is no map.
+	gvmkit rm "$V1" >/dev/null
+	rm "$STORE/$V2.chunks"
+	run -0 --separate-stderr pull --json "$URL/v1.gvmi#$V1"
+	[ "$(jq '.[0].received' <<<"$output")" -lt $((size / 10)) ]
+	assert_stored "$V1" v1.gvmi
+}
+
+@test "an update that goes wrong is a download: no ranges, wrong bytes, wrong map, rot" {
+	make_update
+	pull "$URL/v1.gvmi#$V1" >/dev/null
+	local way
+	for way in no-range torn no-etag; do
+		run -0 pull "$URL/$way/v2.gvmi#$V2"
+		assert_stored "$V2" v2.gvmi
+		gvmkit rm "$V2" >/dev/null
+	done
+	# Maps of other images, damaged ones and none; and one that tells of chunks that are not in the image.
+	cp "$WWW/v2.gvmi.chunks" good.chunks
+	for way in "$WWW/v1.gvmi.chunks" /dev/null "$WWW/v2.gvmi"; do
+		cp "$way" "$WWW/v2.gvmi.chunks"
+		run -0 pull "$URL/v2.gvmi#$V2"
+		assert_stored "$V2" v2.gvmi
+		gvmkit rm "$V2" >/dev/null
+	done
+	/usr/bin/python3 - "$WWW/v1.gvmi.chunks" "$V2" "$(stat -c %s "$WWW/v2.gvmi")" >"$WWW/v2.gvmi.chunks" <<-'EOF'
+		import hashlib, struct, sys
+		data = open(sys.argv[1], "rb").read()
+		count, size = struct.unpack("<IQ", data[12:24])
+		body = bytearray(data[52:-32])
+		length = struct.unpack("<I", body[-36:-32])[0] + int(sys.argv[3]) - size
+		body[-36:-32] = struct.pack("<I", length)
+		lie = data[:16] + struct.pack("<Q", int(sys.argv[3])) + bytes.fromhex(sys.argv[2]) + bytes(body)
+		sys.stdout.buffer.write(lie + hashlib.sha256(lie).digest())
+	EOF
+	run -0 pull "$URL/v2.gvmi#$V2"
+	assert_contains "$output" "cannot be put together by its chunk map"
+	assert_stored "$V2" v2.gvmi
+	gvmkit rm "$V2" >/dev/null
+	# What has rotted here comes from the server.
+	cp good.chunks "$WWW/v2.gvmi.chunks"
+	chmod 644 "$STORE/$V1.gvmi"
+	printf rot | dd of="$STORE/$V1.gvmi" bs=1 seek=1000000 conv=notrunc 2>/dev/null
+	run -0 pull "$URL/v2.gvmi#$V2"
+	assert_stored "$V2" v2.gvmi
+	assert_no_leftovers
+}
+
+@test "rot is mended with what is left of the image" {
+	make_update
+	run -0 --separate-stderr pull --json "$URL/v2.gvmi#$V2"
+	[ "$(jq '.[0].received' <<<"$output")" -eq "$(stat -c %s "$WWW/v2.gvmi")" ]
+	[ -e "$STORE/$V2.chunks" ]
+	chmod 644 "$STORE/$V2.gvmi"
+	printf rot | dd of="$STORE/$V2.gvmi" bs=1 seek=1000000 conv=notrunc 2>/dev/null
+	: >"$LOG"
+	run -0 gvmkit verify --all --progress none
+	assert_contains "$output" "is repaired"
+	assert_stored "$V2" v2.gvmi
+	[[ $(requests /v2.gvmi) =~ ^bytes=[0-9]+-[0-9]+$ ]]
+	# A map that does not belong to the image is not believed.
+	cp "$WWW/v1.gvmi.chunks" "$STORE/$V2.chunks"
+	run -0 pull "$URL/v1.gvmi#$V1"
+	assert_stored "$V1" v1.gvmi
+}
+
+@test "an update that was killed goes on with what it has" {
+	make_update
+	pull "$URL/v1.gvmi#$V1" >/dev/null
+	head -c 3000000 "$WWW/v2.gvmi" >"$STORE/$V2.part"
+	: >"$LOG"
+	run -0 --separate-stderr pull --json "$URL/v2.gvmi#$V2"
+	[ "$(jq '.[0].received' <<<"$output")" -lt 250000 ]
+	assert_stored "$V2" v2.gvmi
+	assert_no_leftovers
+}
+
 @test "a thousand images: list, resolve and prune are quick" {
 	mkdir -p "$STORE"
-	local i hash start
+	local start
 	/usr/bin/python3 - "$STORE" <<-'EOF'
 		import hashlib, json, os, sys
 		for i in range(1000):

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Updates that move only what changed. Beside an image a server may have its chunk map, URL.chunks: any server of files will do. What images of the store have of the chunks
+ * is copied from there, the rest is asked for in few ranges, and every chunk is checked against its digest before it is written. The file grows from its
+ * beginning to its end, so what an interrupted update, or download, has left is a beginning that the map proves.
+ *
+ * The map itself proves nothing: in the end the hash of the whole decides, and whatever goes wrong on the way, all of the file can still be fetched.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "store/inside.h"
+
+#define MAP_FILE_MAX ((size_t)32 << 20)
+#define OTHERS_MAX 8              /* images that are looked into, the most recently used ones */
+#define OTHERS_READ_MAX 2         /* of those, without a map, which have to be read for it */
+#define PIECE ((uint64_t)8 << 20) /* of one request, in memory */
+#define GAP ((uint64_t)32 << 10)  /* fetched rather than to ask twice */
+#define REQUESTS_MAX 128
+#define WORTH_PERCENT 90 /* of what is missing; above it a plain download is as good */
+
+/* Where a chunk is in the store. */
+struct place {
+    const unsigned char *digest;
+    int fd;
+    uint32_t length;
+    uint64_t offset;
+};
+
+struct other {
+    int fd;
+    struct gvmi_chunk_map map;
+};
+
+struct update {
+    struct image_store *store;
+    const struct gvmi_chunk_map *map;
+    const char *url;
+    int fd;
+    struct store_follow *follow;
+    struct other others[OTHERS_MAX];
+    size_t other_count;
+    struct place *places; /* sorted by digest */
+    size_t place_count;
+    const struct place **plan; /* for each chunk: where it is, NULL = at the server */
+    unsigned char *buffer;     /* a chunk */
+    struct store_updated *out;
+};
+
+static void update_clear(struct update *u)
+{
+    for (size_t i = 0; i < u->other_count; i++) {
+        close(u->others[i].fd);
+        gvmi_chunk_map_clear(&u->others[i].map);
+    }
+    free(u->places);
+    free(u->plan);
+    free(u->buffer);
+}
+
+/* ---- maps ---- */
+
+static bool is_map_of(const struct gvmi_chunk_map *map, const char *hash)
+{
+    char is[GV_SHA3_224_HEX];
+    gv_hex(is, map->image, sizeof(map->image));
+    return strcmp(is, hash) == 0;
+}
+
+int store_fetch_map(struct image_store *s, const struct registry_image *want, const char *url, struct gvmi_chunk_map *map,
+                    struct gv_error *err)
+{
+    cleanup_response struct http_response r = { 0 };
+    size_t n = strcspn(url, "?#");
+    cleanup_free char *beside = gv_asprintf("%.*s.chunks%s", (int)n, url, url + n);
+    const struct http_request q = { .url = beside, .attempts = 1 };
+    struct http_client *http = store_http(s, err);
+    struct gv_error why = GV_ERROR_INIT;
+    if (!http)
+        return -1;
+    if (http_fetch(http, &q, MAP_FILE_MAX, &r, &why) < 0) {
+        /* Who does not answer at all is not asked again for the image itself. */
+        bool silent = why.code == GV_E_TIMEOUT || why.code == GV_E_CANCELLED;
+        if (silent && err)
+            *err = why;
+        return silent ? -1 : 0;
+    }
+    if (r.status != 200 || gvmi_chunks_parse(r.body.data, r.body.len, map, NULL) < 0)
+        return 0;
+    if (is_map_of(map, want->hash) && map->file_size > 0 && (want->size == HTTP_SIZE_UNKNOWN || want->size == map->file_size))
+        return 1;
+    gvmi_chunk_map_clear(map);
+    return 0;
+}
+
+void store_keep_map(struct image_store *s, const char *hash, const struct gvmi_chunk_map *map)
+{
+    cleanup_buf struct gv_buf data = { 0 };
+    cleanup_free char *path = store_file(s, hash, "chunks");
+    gvmi_chunks_format(map, &data);
+    (void)store_write(path, data.data, data.len, NULL); /* it can be made again */
+}
+
+/* The map of an image of the store: kept, or made now and kept. An image that has rotted has none but the kept one. */
+static bool map_of(struct image_store *s, const char *hash, unsigned *reads, struct gvmi_chunk_map *map)
+{
+    cleanup_free char *kept = store_file(s, hash, "chunks"), *path = store_file(s, hash, "gvmi");
+    CLEANUP(gvmi) struct gvmi_image *img = NULL;
+    if (gvmi_chunks_load(kept, map, NULL) == 0 && is_map_of(map, hash))
+        return true;
+    gvmi_chunk_map_clear(map);
+    if (!*reads || gvmi_open(&img, path, NULL) < 0)
+        return false;
+    --*reads;
+    if (gvmi_chunks(img, s->options.progress, map, NULL) < 0 || !is_map_of(map, hash)) {
+        gvmi_chunk_map_clear(map);
+        return false;
+    }
+    store_keep_map(s, hash, map);
+    return true;
+}
+
+/* ---- what there is ---- */
+
+static int by_digest(const void *a, const void *b)
+{
+    const struct place *x = a, *y = b;
+    return memcmp(x->digest, y->digest, GV_SHA256_SIZE);
+}
+
+static int find_others(struct update *u, struct gv_error *err)
+{
+    cleanup_store_list struct store_list list = { 0 };
+    unsigned reads = OTHERS_READ_MAX;
+    size_t total = 0;
+    if (store_list(u->store, &list, err) < 0)
+        return -1;
+    for (size_t i = list.count; i-- > 0 && u->other_count < OTHERS_MAX;) {
+        struct other *o = &u->others[u->other_count];
+        cleanup_free char *path = store_file(u->store, list.entries[i].hash, "gvmi");
+        cleanup_close int fd = list.entries[i].size ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+        *o = (struct other){ .fd = -1 };
+        if (fd < 0 || !map_of(u->store, list.entries[i].hash, &reads, &o->map))
+            continue;
+        o->fd = steal_fd(&fd);
+        total += o->map.count;
+        u->other_count++;
+    }
+    u->places = gv_reallocarray(NULL, total ? total : 1, sizeof(*u->places));
+    for (size_t i = 0; i < u->other_count; i++) {
+        const struct other *o = &u->others[i];
+        for (size_t k = 0; k < o->map.count; k++) {
+            const struct gvmi_chunk *c = &o->map.chunks[k];
+            u->places[u->place_count++] = (struct place){ .digest = c->digest, .fd = o->fd, .length = c->length, .offset = c->offset };
+        }
+    }
+    if (u->place_count)
+        qsort(u->places, u->place_count, sizeof(*u->places), by_digest);
+    return 0;
+}
+
+static const struct place *find_place(const struct update *u, const struct gvmi_chunk *chunk)
+{
+    const struct place key = { .digest = chunk->digest };
+    const struct place *p = u->place_count ? bsearch(&key, u->places, u->place_count, sizeof(key), by_digest) : NULL;
+    return p && p->length == chunk->length ? p : NULL;
+}
+
+static bool is_chunk(const struct gvmi_chunk *chunk, const void *data)
+{
+    unsigned char digest[GV_HASH_MAX];
+    gv_hash_bytes(GV_HASH_SHA256, data, chunk->length, digest);
+    return memcmp(digest, chunk->digest, GV_SHA256_SIZE) == 0;
+}
+
+/* The first chunk that the file does not have. */
+static size_t proven(const struct update *u, uint64_t have)
+{
+    size_t i = 0;
+    for (; i < u->map->count; i++) {
+        const struct gvmi_chunk *c = &u->map->chunks[i];
+        if (c->offset + c->length > have || gv_pread_full(u->fd, u->buffer, c->length, c->offset) != (ssize_t)c->length ||
+            !is_chunk(c, u->buffer))
+            break;
+    }
+    return i;
+}
+
+/* ---- the plan ---- */
+
+/* Decides what is fetched: chunks that are nowhere, and short stretches between them. Whether it is worth the while. */
+static bool make_plan(struct update *u, size_t first)
+{
+    const struct gvmi_chunk_map *m = u->map;
+    uint64_t missing = 0, fetched = 0, all = m->file_size - (first < m->count ? m->chunks[first].offset : m->file_size);
+    u->plan = gv_calloc(m->count, sizeof(struct place *));
+    for (size_t i = first; i < m->count; i++) {
+        u->plan[i] = find_place(u, &m->chunks[i]);
+        missing += u->plan[i] ? 0 : m->chunks[i].length;
+    }
+    if (missing * 100 > all * WORTH_PERCENT)
+        return false;
+    size_t requests = REQUESTS_MAX + 1;
+    for (uint64_t gap = GAP; requests > REQUESTS_MAX && gap <= m->file_size * 2; gap *= 2) {
+        size_t last = SIZE_MAX; /* the chunk that was fetched before */
+        requests = 0;
+        for (size_t i = first; i < m->count; i++) {
+            if (u->plan[i])
+                continue;
+            bool near = last != SIZE_MAX && m->chunks[i].offset - (m->chunks[last].offset + m->chunks[last].length) <= gap;
+            for (size_t k = last + 1; near && k < i; k++)
+                u->plan[k] = NULL;
+            requests += !near;
+            last = i;
+        }
+    }
+    for (size_t i = first; i < m->count; i++)
+        fetched += u->plan[i] ? 0 : m->chunks[i].length;
+    return fetched * 100 <= all * WORTH_PERCENT;
+}
+
+/* ---- doing it ---- */
+
+static int put(struct update *u, const struct gvmi_chunk *c, const void *data, struct gv_error *err)
+{
+    if (gv_pwrite_full(u->fd, data, c->length, c->offset) < 0)
+        return gv_error_errno(err, "cannot write what comes from `%.300s`", u->url);
+    store_follow_have(u->follow, c->offset + c->length);
+    gv_progress_update(u->store->options.progress, "downloading", c->offset + c->length, u->map->file_size);
+    return 0;
+}
+
+/* The chunks from..to (exclusive) of the server, in one request. 1, or 0 when the server cannot do that or sends something else. */
+static int fetch_range(struct update *u, size_t from, size_t to, struct gv_error *err)
+{
+    const struct gvmi_chunk *a = &u->map->chunks[from], *b = &u->map->chunks[to - 1];
+    uint64_t end = b->offset + b->length, n = end - a->offset;
+    cleanup_response struct http_response r = { 0 };
+    cleanup_free char *range = gv_asprintf("Range: bytes=%" PRIu64 "-%" PRIu64, a->offset, end - 1),
+                      *expected = gv_asprintf("bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, a->offset, end - 1, u->map->file_size);
+    const char *const headers[] = { range, NULL };
+    const struct http_request q = { .url = u->url, .headers = headers };
+    struct http_client *http = store_http(u->store, err);
+    struct gv_error why = GV_ERROR_INIT;
+    if (!http)
+        return -1;
+    if (http_fetch(http, &q, (size_t)n, &r, &why) < 0) {
+        if (why.code == GV_E_LIMIT)
+            return 0; /* all of the file, or at least more than was asked for */
+        if (err)
+            *err = why;
+        return -1;
+    }
+    size_t at = 0;
+    const char *is = http_response_header(&r, "content-range", &at);
+    if (r.status != 206 || r.body.len != n || !is || strcasecmp(is, expected) != 0)
+        return 0;
+    u->out->fetched += n;
+    for (size_t i = from; i < to; i++) {
+        const struct gvmi_chunk *c = &u->map->chunks[i];
+        const unsigned char *data = r.body.data + (c->offset - a->offset);
+        if (!is_chunk(c, data))
+            return 0;
+        if (put(u, c, data, err) < 0)
+            return -1;
+    }
+    return 1;
+}
+
+/* A chunk of another image; when that has rotted, the server's. */
+static int copy_chunk(struct update *u, size_t i, struct gv_error *err)
+{
+    const struct gvmi_chunk *c = &u->map->chunks[i];
+    const struct place *p = u->plan[i];
+    if (gv_pread_full(p->fd, u->buffer, c->length, p->offset) != (ssize_t)c->length || !is_chunk(c, u->buffer))
+        return fetch_range(u, i, i + 1, err);
+    return put(u, c, u->buffer, err) < 0 ? -1 : 1;
+}
+
+static int carry_out(struct update *u, size_t first, struct gv_error *err)
+{
+    for (size_t i = first, to; i < u->map->count; i = to) {
+        to = i + 1;
+        int status;
+        if (u->plan[i]) {
+            status = copy_chunk(u, i, err);
+        } else {
+            while (to < u->map->count && !u->plan[to] &&
+                   u->map->chunks[to].offset + u->map->chunks[to].length - u->map->chunks[i].offset <= PIECE)
+                to++;
+            status = fetch_range(u, i, to, err);
+        }
+        if (status <= 0)
+            return status;
+    }
+    return 1;
+}
+
+static int run_update(struct update *u, uint64_t have, struct gv_error *err)
+{
+    if (find_others(u, err) < 0)
+        return -1;
+    if (!u->place_count)
+        return 0;
+    u->buffer = gv_alloc(GVMI_CHUNK_MAX);
+    size_t first = proven(u, have);
+    if (!make_plan(u, first))
+        return 0;
+    uint64_t keep = first < u->map->count ? u->map->chunks[first].offset : u->map->file_size;
+    u->out->begun = true;
+    if (ftruncate(u->fd, (off_t)keep) < 0)
+        return gv_error_errno(err, "cannot shorten a file");
+    store_follow_have(u->follow, keep);
+    return carry_out(u, first, err);
+}
+
+int store_update(struct image_store *s, const struct gvmi_chunk_map *map, const char *url, int fd, uint64_t have,
+                 struct store_follow *follow, struct store_updated *out, struct gv_error *err)
+{
+    struct update u = { .store = s, .map = map, .url = url, .fd = fd, .follow = follow, .out = out };
+    *out = (struct store_updated){ 0 };
+    int status = run_update(&u, have, err);
+    update_clear(&u);
+    return status;
+}
