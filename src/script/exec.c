@@ -36,11 +36,10 @@ struct outcome {
 };
 
 /* The outcome of what has failed without a status. Returns NO_CODE. */
-__attribute__((format(printf, 3, 4))) static int failed(struct activity *a, struct outcome *out, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static int failed(struct outcome *out, const char *fmt, ...)
 {
     va_list ap;
     char *text = NULL;
-    (void)a;
     va_start(ap, fmt);
     if (vasprintf(&text, fmt, ap) < 0)
         text = NULL;
@@ -52,7 +51,7 @@ __attribute__((format(printf, 3, 4))) static int failed(struct activity *a, stru
 static int failed_because(struct activity *a, struct outcome *out, const char *prefix, const struct gv_error *err)
 {
     a->cancelled = a->cancelled || err->code == GV_E_CANCELLED;
-    return failed(a, out, "%s%s", prefix, err->msg);
+    return failed(out, "%s%s", prefix, err->msg);
 }
 
 static void ended_with(struct outcome *out, int code)
@@ -262,7 +261,7 @@ static int start(struct activity *a, const struct script_command *c, struct outc
     if (!refusal.refused)
         return 0;
     end_runtime(a, &ignored);
-    return failed(a, out, "Runtime error: service hello error: %s", refusal.message);
+    return failed(out, "Runtime error: service hello error: %s", refusal.message);
 }
 
 /* The last component of a path, as the program's own name. NULL when there is none. */
@@ -295,15 +294,15 @@ static int run(struct activity *a, const struct script_command *c, struct outcom
     }
     char *name = base_name(c->entry_point);
     if (!name)
-        return failed(a, out, "Runtime error: Invalid binary name: %s", c->entry_point);
+        return failed(out, "Runtime error: Invalid binary name: %s", c->entry_point);
     gv_strv_take(&argv, name);
     add_all(&argv, &c->args);
     if (!a->client)
-        return failed(a, out, "Runtime error: START command not run");
+        return failed(out, "Runtime error: START command not run");
     if (client_run(a->client, c->entry_point, &argv, &pid, &code, &refusal, &err) < 0)
         return runtime_lost(a, &err, out);
     if (refusal.refused)
-        return failed(a, out, "Runtime error: %s", refusal.message);
+        return failed(out, "Runtime error: %s", refusal.message);
     ended_with(out, code);
     return code;
 }
@@ -337,13 +336,12 @@ static int transfer(struct activity *a, const struct script_command *c, struct o
     return 0;
 }
 
-static int terminate(struct activity *a, struct outcome *out)
+static int terminate(struct activity *a)
 {
     struct gv_error err = GV_ERROR_INIT;
     end_runtime(a, &err);
     if (err.code)
         gv_warn(a->o->log, "%s", err.msg); /* as with a provider it is ended all the same, and the command has succeeded */
-    *out = (struct outcome){ 0 };
     a->state = INITIALIZED;
     return 0;
 }
@@ -371,11 +369,11 @@ static int execute(struct activity *a, const struct script_command *c, struct ou
     };
     *out = (struct outcome){ 0 };
     if (c->kind == SCRIPT_TERMINATE)
-        return terminate(a, out);
+        return terminate(a);
     if (c->kind == SCRIPT_SIGN)
-        return failed(a, out, "Runtime error: sign is not supported: only a runtime in an enclave can sign what it has done");
+        return failed(out, "Runtime error: sign is not supported: only a runtime in an enclave can sign what it has done");
     if (!allowed(a, c->kind))
-        return failed(a, out, "Local service error: State error: %s", refusals[a->state]);
+        return failed(out, "Local service error: State error: %s", refusals[a->state]);
     a->state = c->kind == SCRIPT_DEPLOY ? DEPLOYED : c->kind == SCRIPT_START ? READY : a->state;
     return c->kind == SCRIPT_DEPLOY  ? deploy(a, c, out)
            : c->kind == SCRIPT_START ? start(a, c, out)

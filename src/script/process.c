@@ -37,7 +37,12 @@ static int spawn(struct process *p, char *const *argv, const char *dir, struct g
     posix_spawn_file_actions_adddup2(&actions, err_write, STDERR_FILENO);
     posix_spawn_file_actions_addchdir_np(&actions, dir);
     posix_spawnattr_init(&attributes);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP); /* a signal to us is not one to it: we end it in order */
+    /* A signal to us is not one to it: we end it in order. And it is not to inherit that we ignore SIGPIPE. */
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF);
+    sigset_t defaults;
+    sigemptyset(&defaults);
+    sigaddset(&defaults, SIGPIPE);
+    posix_spawnattr_setsigdefault(&attributes, &defaults);
     int sys = posix_spawn(&p->pid, argv[0], &actions, &attributes, argv, environ);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
