@@ -5,14 +5,14 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#include "cli/cli.h"
+#include "cli/image.h"
 #include "script/script.h"
 
 #define FAILED 125
 #define SIGNAL_BASE 128
 
 static const struct cli_option options[] = {
-    { "image", 0, "REF", "the image that deploy deploys: a file, file:PATH, or hash:sha3:HEX:URL" },
+    { "image", 0, "REF", "the image that deploy deploys: a file, or a reference as `gvmkit pull` takes it" },
     { "workdir", 'w', "DIR", "work directory, kept afterwards; made if it is missing (default: a temporary one)" },
     { "runtime", 'r', "FILE", "the runtime (default: our ya-runtime-vm)" },
     { "stream", 0, NULL, "print events as they come, instead of results" },
@@ -72,6 +72,12 @@ static void catch_signals(void)
 
 /* ---- what is printed -------------------------------------------------------------------------------------------------------------- */
 
+/* What the script needs of us while it runs. */
+struct host {
+    json_t *all; /* results that are printed at the end; NULL = at once */
+    struct cli_image image;
+};
+
 static void print_line(void *user, const json_t *object)
 {
     (void)user;
@@ -82,7 +88,17 @@ static void print_line(void *user, const json_t *object)
 
 static void collect(void *user, const json_t *object)
 {
-    json_array_append_new(user, json_deep_copy(object));
+    json_array_append_new(((struct host *)user)->all, json_deep_copy(object));
+}
+
+/* A script may deploy again: the image stays as it is then. */
+static int find_image(void *user, const char *word, char **path, struct gv_error *err)
+{
+    struct host *h = user;
+    if (!h->image.path && cli_image_find(&h->image, word, err) < 0)
+        return -1;
+    *path = realpath(h->image.path, NULL);
+    return *path ? 0 : gv_error_set(err, errno == ENOENT ? GV_E_NOT_FOUND : GV_E_IO, errno, "cannot find the image `%s`", h->image.path);
 }
 
 /* ---- together --------------------------------------------------------------------------------------------------------------------- */
@@ -155,18 +171,20 @@ static int run(const struct cli_command *self, int argc, char **argv)
     for (int i = at + 1; i < argc; i++)
         gv_strv_add(&o.script.runtime_options, argv[i]);
     struct gv_log log = cli_log(o.verbose);
-    json_t *all = o.json ? json_array() : NULL;
+    struct host host = { .all = o.json ? json_array() : NULL, .image = CLI_IMAGE_INIT };
     o.script.log = &log;
     o.script.cancelled = &cancelled;
-    o.script.tell = all ? collect : print_line;
-    o.script.user = all;
+    o.script.tell = o.json ? collect : print_line;
+    o.script.find_image = find_image;
+    o.script.user = &host;
     catch_signals();
     int status = execute(&o, argv[at], &err);
-    if (all) {
-        json_dumpf(all, stdout, JSON_INDENT(2));
+    if (host.all) {
+        json_dumpf(host.all, stdout, JSON_INDENT(2));
         putchar('\n');
     }
-    json_decref(all);
+    json_decref(host.all);
+    cli_image_clear(&host.image);
     if (err.code)
         cli_fail(&err);
     gv_strv_clear(&o.script.runtime_options);

@@ -196,9 +196,8 @@ static int deploy(struct activity *a, const struct script_command *c, struct out
     struct gv_error err = GV_ERROR_INIT;
     cleanup_strv struct gv_strv argv = { 0 };
     cleanup_buf struct gv_buf said = { 0 };
-    const struct transfer_options o = transfer_options(a);
     free(steal_ptr(a->image));
-    if (a->o->image && script_image_fetch(a->o->image, &o, &a->image, &err) < 0)
+    if (a->o->image && a->o->find_image(a->o->user, a->o->image, &a->image, &err) < 0)
         return failed_because(a, out, "Local service error: Transfer error: ", &err);
     if (c->networks)
         gv_warn(a->o->log, "deploy asks for networks between nodes; there is none here, and the program runs without");

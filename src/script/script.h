@@ -8,7 +8,6 @@
  *   text.c     bytes as JSON text
  *   report.c   results and events
  *   process.c  a program of the host whose output is wanted
- *   image.c    from what names an image to a file
  *   exec.c     the commands and the states
  *
  * Where this is another supervisor than the ExeUnit, it is so that nothing fails without a word: a runtime that ends with status 0 while a
@@ -65,14 +64,16 @@ void script_free(struct script *s);
 DEFINE_CLEANUP(script, struct script *, script_free)
 
 struct script_options {
-    const char *runtime;            /* path */
-    const char *workdir;            /* absolute; must exist */
-    const char *image;              /* NULL = the runtime gets none. A file, file:PATH, hash:sha3:HEX:URL */
+    const char *runtime; /* path */
+    const char *workdir; /* absolute; must exist */
+    const char *image;   /* reference of the image; NULL = the runtime gets none */
+    /* Makes a file of it, which stays while the script runs, when the script deploys. *path is absolute, and for the script to free. */
+    int (*find_image)(void *user, const char *image, char **path, struct gv_error *err);
     struct gv_strv runtime_options; /* before the subcommand */
     bool events;                    /* tell events; else results */
     /* Takes a result or event; it is only lent. */
     void (*tell)(void *user, const json_t *object);
-    void *user;
+    void *user;                   /* of both */
     const atomic_bool *cancelled; /* becomes true when all is to stop: what runs is ended, and the runtime shut down */
     uint64_t max_unpacked;        /* as in transfer.h */
     const struct gv_log *log;
@@ -86,11 +87,5 @@ struct script_options {
  * executed at all. Call it while the process has one thread.
  */
 int script_run(const struct script *s, const struct script_options *o, int *status, struct gv_error *err);
-
-/*
- * The file of an image: a path, file:PATH, or one of these or an http URL after hash:sha3:HEX:. What has a hash is verified; what comes from a server must
- * have one, and is kept in the user's cache, by its hash. *path is the caller's to free. This is the only place where a script's image is looked for.
- */
-int script_image_fetch(const char *reference, const struct transfer_options *o, char **path, struct gv_error *err);
 
 #endif

@@ -45,57 +45,25 @@ static int arrived(void *user, uint64_t at, const void *p, size_t n, struct gv_e
     return move_more(a->m, n, err);
 }
 
-/* Hashes what is there of the file already. */
-static int hash_beginning(int fd, uint64_t size, struct check *check, struct gv_error *err)
-{
-    cleanup_free unsigned char *chunk = gv_alloc(CHUNK);
-    for (uint64_t at = 0; at < size;) {
-        ssize_t n = gv_pread_full(fd, chunk, size - at < CHUNK ? (size_t)(size - at) : CHUNK, at);
-        if (n <= 0)
-            return gv_error_set(err, GV_E_IO, n < 0 ? errno : 0, "cannot read what is there of a file");
-        check_add(check, chunk, (size_t)n);
-        at += (uint64_t)n;
-    }
-    return 0;
-}
-
-int fetch_into(struct move *m, const struct location *from, int fd, uint64_t *have, struct gv_error *err)
+int fetch_into(struct move *m, const struct location *from, int fd, struct gv_error *err)
 {
     CLEANUP(http_client) struct http_client *client = NULL;
     cleanup_response struct http_response response = { 0 };
     struct check check;
     bool hashed = from->digest_size != 0;
-    struct http_file file = {
-        .fd = fd, .have = hashed ? *have : 0, .size = HTTP_SIZE_UNKNOWN, .said = HTTP_SIZE_UNKNOWN, .by_content = hashed, .data = arrived
-    };
+    struct http_file file = { .fd = fd, .size = HTTP_SIZE_UNKNOWN, .said = HTTP_SIZE_UNKNOWN, .by_content = hashed, .data = arrived };
     const struct http_request request = { .url = from->url, .authorization = from->authorization };
-    struct arrival arrival = { .m = m, .file = &file, .check = &check, .seen = file.have };
+    struct arrival arrival = { .m = m, .file = &file, .check = &check };
     file.user = &arrival;
     if (fetch_client(&client, m->o, err) < 0)
         return -1;
     check_init(&check, from);
-    int result = hash_beginning(fd, file.have, &check, err);
-    if (result == 0)
-        result = http_download(client, &request, &file, &response, err);
+    int result = http_download(client, &request, &file, &response, err);
     if (result == 0 && !http_ok(&response) && response.status != 416)
         result = fetch_status(from->url, &response, err);
     if (result == 0)
         result = check_end(&check, err);
     check_clear(&check);
-    *have = file.have;
-    return result;
-}
-
-int transfer_fetch(const struct transfer_options *o, const char *url, int fd, uint64_t *have, enum gv_hash_kind kind,
-                   const unsigned char *digest, size_t digest_size, struct gv_error *err)
-{
-    struct location from = { .kind = LOCATION_HTTP, .hash = kind, .digest_size = digest_size };
-    struct move m = { .o = o, .total = TRANSFER_SIZE_UNKNOWN };
-    memcpy(from.digest, digest, digest_size);
-    int result = location_split_user(url, &from.url, &from.authorization, err);
-    if (result == 0)
-        result = fetch_into(&m, &from, fd, have, err);
-    location_clear(&from);
     return result;
 }
 

@@ -51,8 +51,10 @@ static bool kind_of_digest(size_t digits, enum gv_hash_kind *kind)
     return false;
 }
 
-int transfer_hash_prefix(const char *text, enum gv_hash_kind *kind, unsigned char digest[GV_HASH_MAX], size_t *digest_size,
-                         const char **rest, struct gv_error *err)
+/* Reads "hash:sha3:HEX:URL" with all its spellings: "hash://", "0x" before the digits, letters of either case. *rest is what comes after it. *digest_size is 0
+ * when the text has no hash; a text that begins like one and is none is GV_E_USAGE. */
+static int hash_prefix(const char *text, enum gv_hash_kind *kind, unsigned char digest[GV_HASH_MAX], size_t *digest_size, const char **rest,
+                       struct gv_error *err)
 {
     *digest_size = 0;
     *rest = text;
@@ -149,7 +151,7 @@ int location_parse(struct location *l, const char *text, struct gv_error *err)
 {
     const char *rest;
     *l = (struct location){ 0 };
-    if (transfer_hash_prefix(text, &l->hash, l->digest, &l->digest_size, &rest, err) < 0)
+    if (hash_prefix(text, &l->hash, l->digest, &l->digest_size, &rest, err) < 0)
         return -1;
     size_t n = 0;
     while (isalnum((unsigned char)rest[n]) || (n && rest[n] && strchr("+-.", rest[n])))

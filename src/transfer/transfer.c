@@ -167,8 +167,7 @@ static int local_into(struct job *j, int to, struct payload *p, struct gv_error 
 /* The same for any source. */
 static int source_into(struct job *j, int to, struct payload *p, struct gv_error *err)
 {
-    uint64_t none = 0;
-    return j->from.kind == LOCATION_HTTP ? fetch_into(&j->move, &j->from, to, &none, err) : local_into(j, to, p, err);
+    return j->from.kind == LOCATION_HTTP ? fetch_into(&j->move, &j->from, to, err) : local_into(j, to, p, err);
 }
 
 /* A source that can be read where it is; a directory, or what comes from a server, is written to a file without a name before. With `verified` what is

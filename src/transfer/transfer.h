@@ -63,19 +63,4 @@ int transfer_check(const struct transfer_request *r, struct gv_error *err);
 /* Does it. What fails leaves a file at the destination as it was; of an archive, files may be there already. */
 int transfer_run(const struct transfer_options *o, const struct transfer_request *r, struct gv_error *err);
 
-/* ---- for others who move files into and out of the volumes of a VM ---------------------------------------------------------------- */
-
-/* Reads "hash:sha3:HEX:URL" with all its spellings: "hash://", "0x" before the digits, letters of either case. *rest is what comes after it, in
- * text. kind and digest are those of the hash; *digest_size is 0 when the text has none. GV_E_USAGE when it begins like one and is none. */
-int transfer_hash_prefix(const char *text, enum gv_hash_kind *kind, unsigned char digest[GV_HASH_MAX], size_t *digest_size,
-                         const char **rest, struct gv_error *err);
-
-/*
- * Fetches url (http or https, a user name and password in it are sent to its host alone) into fd, from its beginning. With digest_size, what comes
- * must have that hash. *have bytes are there already when digest_size is not 0, by which they are known to be a part of it if they are one: they are
- * verified with the rest. GV_E_NOT_FOUND for 404 and 410, GV_E_CORRUPT for another hash.
- */
-int transfer_fetch(const struct transfer_options *o, const char *url, int fd, uint64_t *have, enum gv_hash_kind kind,
-                   const unsigned char *digest, size_t digest_size, struct gv_error *err);
-
 #endif

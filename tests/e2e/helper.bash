@@ -12,7 +12,8 @@ ACCEL=${GVMKIT_TEST_ACCEL:-tcg}
 e2e_setup_file()
 {
 	export IMAGES=$BATS_FILE_TMPDIR/images
-	export XDG_CACHE_HOME=$BATS_FILE_TMPDIR/cache
+	export XDG_CACHE_HOME=$BATS_FILE_TMPDIR/cache XDG_DATA_HOME=$BATS_FILE_TMPDIR/data
+	unset GOLEM_REGISTRY_URL REGISTRY_URL
 	mkdir -p "$IMAGES" "$XDG_CACHE_HOME"
 	chmod 755 "$BATS_RUN_TMPDIR" "$BATS_FILE_TMPDIR"
 	/usr/bin/python3 "$E2E/images.py" "$IMAGES"
