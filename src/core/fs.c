@@ -361,16 +361,17 @@ int gv_remove_tree(const char *path, struct gv_error *err)
     return status;
 }
 
-char *gv_cache_dir(struct gv_error *err)
+/* The directory for gvmkit in a place of the XDG base directories, whose variable counts when it is absolute. */
+static char *place_dir(const char *variable, const char *below_home, const char *what, struct gv_error *err)
 {
-    const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    const char *xdg = getenv(variable), *home = getenv("HOME");
     char *dir;
     if (xdg && *xdg == '/')
         dir = gv_asprintf("%s/gvmkit", xdg);
     else if (home && *home == '/')
-        dir = gv_asprintf("%s/.cache/gvmkit", home);
+        dir = gv_asprintf("%s/%s/gvmkit", home, below_home);
     else {
-        gv_error_set(err, GV_E_NOT_FOUND, 0, "no place for the cache; set HOME or XDG_CACHE_HOME");
+        gv_error_set(err, GV_E_NOT_FOUND, 0, "no place for the %s; set HOME or %s", what, variable);
         return NULL;
     }
     if (gv_mkdir_p(dir, 0700, err) < 0) {
@@ -380,24 +381,14 @@ char *gv_cache_dir(struct gv_error *err)
     return dir;
 }
 
-char *gv_runtime_dir(struct gv_error *err)
+char *gv_cache_dir(struct gv_error *err)
 {
-    const char *xdg = getenv("XDG_RUNTIME_DIR");
-    struct stat st;
-    /* What su and sudo leave in the environment can be another user's, or gone. */
-    bool ours = xdg && *xdg == '/' && stat(xdg, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == getuid();
-    char *dir = ours ? gv_asprintf("%s/gvmkit", xdg) : gv_asprintf("/tmp/gvmkit-%u", (unsigned)getuid());
-    if (mkdir(dir, 0700) < 0 && errno != EEXIST) {
-        gv_error_errno(err, "cannot create `%s`", dir);
-        free(dir);
-        return NULL;
-    }
-    if (lstat(dir, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != getuid() || (st.st_mode & 022)) {
-        gv_error_set(err, GV_E_IO, 0, "`%s` is not a directory of ours alone", dir);
-        free(dir);
-        return NULL;
-    }
-    return dir;
+    return place_dir("XDG_CACHE_HOME", ".cache", "cache", err);
+}
+
+char *gv_state_dir(struct gv_error *err)
+{
+    return place_dir("XDG_STATE_HOME", ".local/state", "history", err);
 }
 
 char *gv_path_normal(const char *path)

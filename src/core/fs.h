@@ -51,7 +51,7 @@ char *gv_path_normal(const char *path);
 
 /* $XDG_CACHE_HOME/gvmkit (default ~/.cache/gvmkit), made if missing with mode 0700; result is the caller's to free. NULL on failure. */
 char *gv_cache_dir(struct gv_error *err);
-/* $XDG_RUNTIME_DIR, or a directory of mode 0700 owned by us below /tmp; for the same purpose: state that ends with the session. */
-char *gv_runtime_dir(struct gv_error *err);
+/* The same for what is remembered from one call to the next: $XDG_STATE_HOME/gvmkit (default ~/.local/state/gvmkit). */
+char *gv_state_dir(struct gv_error *err);
 
 #endif
