@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Measures one running virtual machine through the room `vm`: how long a program takes there and back, against fork, exec and wait inside
- * the guest; and how fast a program's output arrives, against a bare dd through a second port of the same virtio-serial device.
+ * the guest; and how fast a program's output arrives, against bare writes to a virtio-serial port in a second machine with nothing else.
  *
- *   bench_vm IMAGE SHARE SOCKET RUNS BLOCKS ROUNDS
+ *   bench_vm IMAGE SHARE SOCKET RUNS BLOCKS ROUNDS QEMU ARG...
  *
- * SHARE is a directory with the program `guest` (guest.c). QEMU must have been given a port named bench.bare that connects to SOCKET
- * (bench/run puts a wrapper around QEMU into PATH for that). Prints lines "NAME VALUE", times in seconds.
+ * SHARE is a directory with the program `guest` (guest.c). QEMU ARG... starts the second machine, whose port connects to SOCKET and which writes
+ * BLOCKS blocks for each byte that it gets. Prints lines "NAME VALUE", times in seconds.
  */
 #include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -166,31 +169,25 @@ static void *sink_thread(void *user)
     return NULL;
 }
 
-static void measure_output(struct bench *b, int listening, const char *blocks, int rounds)
+static void measure_output(struct bench *b, int bare, const char *blocks, int rounds)
 {
-    static const char *const port[] = { "/bench/guest", "port", "bench.bare", NULL };
     const char *const write_argv[] = { "/bench/guest", "write", blocks, NULL };
-    cleanup_free char *count = gv_asprintf("count=%s", blocks);
-    const char *const dd[] = { "dd", "if=/dev/zero", "of=/tmp/port", "bs=64k", count, NULL };
     uint64_t bytes = strtoull(blocks, NULL, 10) * BENCH_BLOCK;
-    cleanup_close int bare = accept(listening, NULL, NULL);
-    if (bare < 0)
-        fail("QEMU did not connect the bare port");
-    run(b, port);
-    for (int i = 0; i < rounds; i++) {
+    for (int i = -1; i < rounds; i++) { /* the first is not counted */
         b->verify = true;
         run(b, write_argv);
         b->verify = false;
         if (b->received != bytes)
             fail("the output is not complete");
-        printf("agent %.6f\n", b->finished - b->first);
         struct sink s = { .fd = bare, .wanted = bytes };
         pthread_t thread;
         if (pthread_create(&thread, NULL, sink_thread, &s))
             fail("no thread");
-        run(b, dd);
+        if (write(bare, "", 1) != 1)
+            fail("the bare port takes nothing");
         pthread_join(thread, NULL);
-        printf("bare %.6f\n", s.last - s.first);
+        if (i >= 0)
+            printf("agent %.6f\nbare %.6f\n", b->finished - b->first, s.last - s.first);
     }
 }
 
@@ -206,6 +203,19 @@ static int listen_on(const char *path)
     return fd;
 }
 
+/* The second machine; its port is *bare. */
+static pid_t start_bare(char *const *argv, const char *path, int *bare)
+{
+    pid_t pid;
+    cleanup_close int listening = listen_on(path);
+    if (posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ))
+        fail("the second machine cannot be started");
+    *bare = accept(listening, NULL, NULL);
+    if (*bare < 0)
+        fail("QEMU did not connect the bare port");
+    return pid;
+}
+
 static void print_note(void *user, enum gv_log_level level, const char *text)
 {
     (void)user;
@@ -215,11 +225,11 @@ static void print_note(void *user, enum gv_log_level level, const char *text)
 
 int main(int argc, char **argv)
 {
-    if (argc != 7)
-        fail("usage: bench_vm IMAGE SHARE SOCKET RUNS BLOCKS ROUNDS");
+    if (argc < 8)
+        fail("usage: bench_vm IMAGE SHARE SOCKET RUNS BLOCKS ROUNDS QEMU ARG...");
     static struct bench b;
     bench_pattern_init(b.expected);
-    cleanup_close int listening = listen_on(argv[3]);
+    int bare;
     const struct gv_log log = { .write = print_note };
     const char *const images[] = { argv[1] };
     const struct vm_volume volume = { .host_path = argv[2], .guest_path = "/bench", .readonly = true };
@@ -233,7 +243,11 @@ int main(int argc, char **argv)
     while (!b.ready)
         uv_run(&b.loop, UV_RUN_ONCE);
     measure_exec(&b, argv[4]);
-    measure_output(&b, listening, argv[5], atoi(argv[6]));
+    pid_t other = start_bare(argv + 7, argv[3], &bare);
+    measure_output(&b, bare, argv[5], atoi(argv[6]));
+    kill(other, SIGKILL);
+    waitpid(other, NULL, 0);
+    close(bare);
     vm_shutdown(b.vm, 1000);
     while (!b.ended)
         uv_run(&b.loop, UV_RUN_ONCE);

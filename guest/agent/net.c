@@ -180,6 +180,7 @@ struct search {
     bool by_mac;
     uint8_t mac[NET_MAC];
     int index;
+    char found[NET_NAME_MAX]; /* its name */
 };
 
 static void link_each(void *user, const uint8_t *body, size_t n)
@@ -189,6 +190,9 @@ static void link_each(void *user, const uint8_t *body, size_t n)
     if (n < sizeof(info))
         return;
     memcpy(&info, body, sizeof(info));
+    const uint8_t *mac = NULL;
+    char name[NET_NAME_MAX] = "";
+    bool permanent = false;
     for (size_t at = NLMSG_ALIGN(sizeof(info)); at < n && n - at >= sizeof(struct rtattr);) {
         struct rtattr a;
         memcpy(&a, body + at, sizeof(a));
@@ -196,26 +200,40 @@ static void link_each(void *user, const uint8_t *body, size_t n)
             return;
         const uint8_t *value = body + at + sizeof(a);
         size_t size = a.rta_len - sizeof(a);
-        if (s->by_mac && a.rta_type == IFLA_ADDRESS && size == NET_MAC && memcmp(value, s->mac, NET_MAC) == 0)
-            s->index = info.ifi_index;
-        if (!s->by_mac && a.rta_type == IFLA_IFNAME && size == strlen(s->name) + 1 && memcmp(value, s->name, size) == 0)
-            s->index = info.ifi_index;
+        if (size == NET_MAC && (a.rta_type == IFLA_PERM_ADDRESS || (a.rta_type == IFLA_ADDRESS && !permanent))) {
+            mac = value;
+            permanent = a.rta_type == IFLA_PERM_ADDRESS;
+        }
+        if (a.rta_type == IFLA_IFNAME && size > 1 && size <= sizeof(name))
+            memcpy(name, value, size);
         at += RTA_ALIGN(a.rta_len);
     }
+    name[sizeof(name) - 1] = '\0';
+    if (s->by_mac ? !mac || memcmp(mac, s->mac, NET_MAC) != 0 : strcmp(name, s->name) != 0)
+        return;
+    s->index = info.ifi_index;
+    memcpy(s->found, name, sizeof(name));
 }
 
-/* By MAC address, by index, or by name. */
-static int link_find(struct netlink *l, const char *name, struct report *r)
+/* By name, or by the MAC address that the card was made with (which need not be the one it has by now). */
+static int link_find(struct netlink *l, const char *name, struct search *s, struct report *r)
 {
-    struct search s = { .name = name };
     struct ifinfomsg info = { .ifi_family = AF_UNSPEC };
-    if (*name && strspn(name, "0123456789") == strlen(name) && strlen(name) < 9)
-        return atoi(name);
-    s.by_mac = mac_parse(name, s.mac);
+    *s = (struct search){ .name = name };
+    s->by_mac = mac_parse(name, s->mac);
     netlink_begin(l, RTM_GETLINK, NLM_F_DUMP, &info, sizeof(info));
-    if (netlink_send(l) < 0 || netlink_answer(l, link_each, &s) < 0)
+    if (netlink_send(l) < 0 || netlink_answer(l, link_each, s) < 0)
         return report_set(r, errno, "listing the network interfaces");
-    return s.index > 0 ? s.index : report_set(r, ENODEV, "no network interface '%s'", name);
+    return s->index > 0 ? s->index : report_set(r, ENODEV, "no network interface '%s'", name);
+}
+
+/* What the interface is to be, the host says. Others on the same wire may not give it routes and addresses by announcing themselves as routers. */
+static void link_distrust(const char *name)
+{
+    char path[64];
+    files_write("/proc/sys/net/ipv6/conf/default/accept_ra", "0"); /* for when it is first large enough for IPv6 only now */
+    snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/accept_ra", name);
+    files_write(path, "0");
 }
 
 static int link_change(struct netlink *l, int index, const struct net *net, struct report *r)
@@ -297,8 +315,12 @@ static int route_add(struct netlink *l, int index, const char *text, struct repo
 static int net_steps(struct netlink *l, const struct net *net, struct report *r)
 {
     struct address via;
-    int index = link_find(l, net->iface, r);
-    if (index < 0 || link_change(l, index, net, r) < 0)
+    struct search found;
+    int index = link_find(l, net->iface, &found, r);
+    if (index < 0)
+        return -1;
+    link_distrust(found.found);
+    if (link_change(l, index, net, r) < 0)
         return -1;
     for (size_t i = 0; i < net->addresses.n; i++)
         if (address_add(l, index, net->addresses.v[i], r) < 0)

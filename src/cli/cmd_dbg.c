@@ -17,6 +17,7 @@ static const struct cli_option options[] = {
     { "no-deploy", 0, NULL, "start what has been deployed already" },
     { "deploy-arg", 0, "WORD", "an argument for deploy; can be given several times" },
     { "start-arg", 0, "WORD", "an argument for start; can be given several times" },
+    { "no-history", 0, NULL, "do not remember the lines that are typed" },
     { "transcript", 0, "FILE", "write all that is seen to FILE, a JSON object a line" },
     { 0 },
 };
@@ -36,6 +37,8 @@ static int take(void *user, const char *name, const char *value, struct gv_error
         o->shell = value;
     else if (!strcmp(name, "no-deploy"))
         o->no_deploy = true;
+    else if (!strcmp(name, "no-history"))
+        o->no_history = true;
     else if (!strcmp(name, "deploy-arg"))
         gv_strv_add(&o->deploy_args, value);
     else if (!strcmp(name, "start-arg"))
@@ -108,6 +111,8 @@ const struct cli_command cmd_dbg = {
     .details =
         "Deploys and starts the image, runs each line of standard input, and shuts the runtime down. Works with any runtime that speaks\n"
         "the protocol (package ya_runtime_api), and tells when it breaks the rules.\n\n"
+        "At a terminal, lines can be edited as in a shell, and are remembered in ~/.local/state/gvmkit/dbg_history ($XDG_STATE_HOME), but\n"
+        "for those that begin with a blank.\n\n"
         "The exit status is that of the last command; 1 when the runtime has broken the protocol; 125 when gvmkit itself or the\n"
         "runtime failed; 126 and 127 when the last command could not be executed or found.",
     .example = "  echo 'ls /data' | gvmkit dbg -r ya-runtime-vm -w work -t hello.gvmi -- --cpu-cores 2",

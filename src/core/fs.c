@@ -361,8 +361,8 @@ int gv_remove_tree(const char *path, struct gv_error *err)
     return status;
 }
 
-/* The directory gvmkit below the one that a variable names, or below one in the home directory; made if missing. */
-static char *user_dir(const char *variable, const char *below_home, const char *what, struct gv_error *err)
+/* The directory for gvmkit in a place of the XDG base directories, whose variable counts when it is absolute; made if missing. */
+static char *place_dir(const char *variable, const char *below_home, const char *what, struct gv_error *err)
 {
     const char *xdg = getenv(variable), *home = getenv("HOME");
     cleanup_free char *dir = NULL;
@@ -377,37 +377,22 @@ static char *user_dir(const char *variable, const char *below_home, const char *
 
 char *gv_cache_dir(struct gv_error *err)
 {
-    return user_dir("XDG_CACHE_HOME", ".cache", "the cache", err);
+    return place_dir("XDG_CACHE_HOME", ".cache", "the cache", err);
 }
 
 char *gv_data_dir(struct gv_error *err)
 {
-    return user_dir("XDG_DATA_HOME", ".local/share", "images", err);
+    return place_dir("XDG_DATA_HOME", ".local/share", "images", err);
 }
 
 char *gv_config_dir(struct gv_error *err)
 {
-    return user_dir("XDG_CONFIG_HOME", ".config", "settings", err);
+    return place_dir("XDG_CONFIG_HOME", ".config", "settings", err);
 }
 
-char *gv_runtime_dir(struct gv_error *err)
+char *gv_state_dir(struct gv_error *err)
 {
-    const char *xdg = getenv("XDG_RUNTIME_DIR");
-    struct stat st;
-    /* What su and sudo leave in the environment can be another user's, or gone. */
-    bool ours = xdg && *xdg == '/' && stat(xdg, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == getuid();
-    char *dir = ours ? gv_asprintf("%s/gvmkit", xdg) : gv_asprintf("/tmp/gvmkit-%u", (unsigned)getuid());
-    if (mkdir(dir, 0700) < 0 && errno != EEXIST) {
-        gv_error_errno(err, "cannot create `%s`", dir);
-        free(dir);
-        return NULL;
-    }
-    if (lstat(dir, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != getuid() || (st.st_mode & 022)) {
-        gv_error_set(err, GV_E_IO, 0, "`%s` is not a directory of ours alone", dir);
-        free(dir);
-        return NULL;
-    }
-    return dir;
+    return place_dir("XDG_STATE_HOME", ".local/state", "the history", err);
 }
 
 char *gv_path_normal(const char *path)

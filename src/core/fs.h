@@ -54,7 +54,7 @@ char *gv_cache_dir(struct gv_error *err);
 /* The same of $XDG_DATA_HOME (~/.local/share), for what cannot be made again, and of $XDG_CONFIG_HOME (~/.config). */
 char *gv_data_dir(struct gv_error *err);
 char *gv_config_dir(struct gv_error *err);
-/* $XDG_RUNTIME_DIR, or a directory of mode 0700 owned by us below /tmp; for the same purpose: state that ends with the session. */
-char *gv_runtime_dir(struct gv_error *err);
+/* The same for what is remembered from one call to the next: $XDG_STATE_HOME/gvmkit (default ~/.local/state/gvmkit). */
+char *gv_state_dir(struct gv_error *err);
 
 #endif

@@ -15,6 +15,7 @@
 #include "exeunit/client.h"
 #include "exeunit/exeunit.h"
 #include "exeunit/pb.h"
+#include "exeunit/prompt.h"
 
 #define KEPT_MAX (1U << 20) /* bytes of a stream that the transcript keeps */
 #define ANSWER_MAX (1U << 20)
@@ -254,31 +255,17 @@ static int run_line(struct dbg *d, const char *line, int *status, struct gv_erro
 
 static int run_all(struct dbg *d, int *status, struct gv_error *err)
 {
-    bool terminal = isatty(STDIN_FILENO);
-    cleanup_free char *line = NULL;
-    size_t size = 0;
-    for (;;) {
-        if (terminal)
-            fprintf(stderr, "%s> ", d->o->exec_mode ? "exec" : d->o->shell);
-        errno = 0;
-        ssize_t n = getline(&line, &size, stdin);
-        if (n < 0 && errno == EINTR) { /* Ctrl-C while nothing runs */
-            clearerr(stdin);
-            fputc('\n', stderr);
-            continue;
-        }
-        if (n < 0)
-            break;
-        if (n > 0 && line[n - 1] == '\n')
-            line[n - 1] = '\0';
-        if (line[strspn(line, " \t\r")] == '\0')
-            continue;
-        if (run_line(d, line, status, err) < 0)
-            return -1;
+    cleanup_free char *text = gv_asprintf("%s> ", d->o->exec_mode ? "exec" : d->o->shell);
+    struct prompt *prompt = prompt_open(text, !d->o->no_history, d->o->log);
+    char *line;
+    int result = 0;
+    while (result == 0 && prompt_read(prompt, &line) > 0) {
+        if (line[strspn(line, " \t\r")] != '\0')
+            result = run_line(d, line, status, err);
+        free(line);
     }
-    if (terminal)
-        fputc('\n', stderr);
-    return 0;
+    prompt_close(prompt);
+    return result;
 }
 
 /* ---- together -------------------------------------------------------------------------------------------------------------------- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * deploy. Everything is checked before anything is made, what is made has new names, and the record comes last: a deployment is whole or has not
- * happened. When it replaces another one, the disk images of that one go (nobody could reach them any more), and its directories when they are
+ * deploy. Everything is checked before anything is made; volumes are made in a directory that goes away with us, however we end, and get their places when
+ * all are there; the record comes last. So a deployment is whole or has not happened. When it replaces another one, the disk images of that one go (nobody could reach them any more), and its directories when they are
  * empty; what a user may still want to fetch from them stays.
  */
 #include <errno.h>
@@ -47,6 +47,10 @@ static int add_package(struct deployment *d, const char *path, struct gv_error *
     if (!real)
         return gv_error_set(err, errno == ENOENT ? GV_E_NOT_FOUND : GV_E_IO, errno, "cannot find the image `%s`", path);
     gv_strv_take(&d->packages, real);
+    char *mark = deployment_mark(real, err);
+    if (!mark)
+        return -1;
+    gv_strv_take(&d->marks, mark);
     return d->packages.count > 1 ? check_layer(real, err) : 0;
 }
 
@@ -75,16 +79,20 @@ static void mark_volume(const char *path)
     }
 }
 
-static int make_volume(struct deployment_volume *v, const char *workdir, struct gv_error *err)
+static int make_volume(const struct deployment *d, struct deployment_volume *v, struct gvmi_image *img, const char *stage,
+                       const struct gv_log *log, struct gv_error *err)
 {
     if (v->kind == VM_VOLUME_RAM)
         return 0;
     cleanup_free char *name = NULL;
     if (make_name(&name, v->kind == VM_VOLUME_DISK ? ".img" : "", err) < 0)
         return -1;
-    cleanup_free char *path = gv_asprintf("%s/%s", workdir, name);
+    cleanup_free char *path = gv_asprintf("%s/%s", stage, name);
     if (v->kind == VM_VOLUME_DISK) {
         if (deployment_make_disk(path, v, err) < 0)
+            return -1;
+    } else if (v->seeded) {
+        if (deployment_seed(d, v, img, path, log, err) < 0)
             return -1;
     } else if (mkdir(path, 0755) < 0) {
         return gv_error_errno(err, "cannot create the volume's directory `%s`", path);
@@ -95,8 +103,8 @@ static int make_volume(struct deployment_volume *v, const char *workdir, struct 
     return 0;
 }
 
-/* Takes away what a deployment has made. Directories that are not empty stay; their number is returned. */
-static size_t remove_volumes(const struct deployment *d, const char *workdir)
+/* Takes away what a deployment has made. Directories that are not empty stay unless this is all ours; their number is returned. */
+static size_t remove_volumes(const struct deployment *d, const char *workdir, bool ours)
 {
     size_t kept = 0;
     for (size_t i = 0; i < d->volume_count; i++) {
@@ -107,20 +115,61 @@ static size_t remove_volumes(const struct deployment *d, const char *workdir)
         if (v->kind == VM_VOLUME_DISK)
             unlink(path);
         else
-            kept += rmdir(path) < 0 && errno != ENOENT;
+            kept += (ours ? gv_remove_tree(path, NULL) : rmdir(path)) < 0 && errno != ENOENT;
     }
     return kept;
 }
 
-static int make_all(struct deployment *d, const char *workdir, struct gv_error *err)
+/* Makes the volumes in a directory that goes away with us. */
+static int make_volumes(struct deployment *d, struct gvmi_image *img, const char *stage, const struct gv_log *log, struct gv_error *err)
 {
-    int status = 0;
-    for (size_t i = 0; i < d->volume_count && status == 0; i++)
-        status = make_volume(&d->volumes[i], workdir, err);
+    bool seeded = false;
+    for (size_t i = 0; i < d->volume_count; i++) {
+        if (make_volume(d, &d->volumes[i], img, stage, log, err) < 0)
+            return -1;
+        seeded = seeded || d->volumes[i].seeded;
+    }
+    /* What the record will speak of must be there after a restart of the host, too. */
+    cleanup_close int dir = seeded ? open(stage, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    return seeded && (dir < 0 || syncfs(dir) < 0) ? gv_error_errno(err, "cannot write the volumes in `%s` to the disk", stage) : 0;
+}
+
+static int move_volumes(const struct deployment *d, const char *stage, const char *workdir, struct gv_error *err)
+{
+    for (size_t i = 0; i < d->volume_count; i++) {
+        if (!d->volumes[i].name)
+            continue;
+        cleanup_free char *from = gv_asprintf("%s/%s", stage, d->volumes[i].name);
+        cleanup_free char *to = gv_asprintf("%s/%s", workdir, d->volumes[i].name);
+        if (rename(from, to) < 0)
+            return gv_error_errno(err, "cannot give the volume `%s` its name", to);
+    }
+    return 0;
+}
+
+static int make_all(struct deployment *d, struct gvmi_image *img, const char *workdir, const struct gv_log *log, struct gv_error *err)
+{
+    struct gv_workdir *stage = NULL;
+    size_t lasting = 0;
+    for (size_t i = 0; i < d->volume_count; i++)
+        lasting += d->volumes[i].kind != VM_VOLUME_RAM;
+    if (lasting && gv_workdir_open(&stage, workdir, ".deploy", err) < 0)
+        return -1;
+    struct gv_outfile *record = NULL;
+    int status = lasting ? make_volumes(d, img, gv_workdir_path(stage), log, err) : 0;
     if (status == 0)
-        status = deployment_write(d, workdir, err);
+        status = deployment_prepare(&record, d, workdir, err);
+    /* What takes time has been done. */
+    if (status == 0 && lasting)
+        status = move_volumes(d, gv_workdir_path(stage), workdir, err);
+    if (status == 0)
+        status = gv_outfile_commit(steal_ptr(record), err);
+    gv_outfile_discard(record);
     if (status < 0)
-        remove_volumes(d, workdir);
+        remove_volumes(d, workdir, true);
+    struct gv_error ignored = GV_ERROR_INIT;
+    if (gv_workdir_remove(stage, &ignored) < 0)
+        gv_warn(log, "%s", ignored.msg);
     return status;
 }
 
@@ -137,8 +186,9 @@ static char *answer_text(const struct deployment *d)
     return text;
 }
 
-/* Fills d with everything that was asked for, checked. */
-static int plan(struct deployment *d, const struct exeunit_options *o, const struct gv_log *log, struct gv_error *err)
+/* Fills d with everything that was asked for, checked, and opens the image. */
+static int plan(struct deployment *d, struct gvmi_image **img, const struct exeunit_options *o, const struct gv_log *log,
+                struct gv_error *err)
 {
     if (check_hostname(o->hostname, err) < 0)
         return gv_error_prefix(err, "--hostname");
@@ -152,15 +202,15 @@ static int plan(struct deployment *d, const struct exeunit_options *o, const str
     for (size_t i = 0; i < o->packages.count; i++)
         if (add_package(d, o->packages.items[i], err) < 0)
             return -1;
-    CLEANUP(gvmi) struct gvmi_image *img = NULL;
-    if (gvmi_open(&img, d->packages.items[0], err) < 0)
+    if (gvmi_open(img, d->packages.items[0], err) < 0 || deployment_plan(d, gvmi_config(*img), o->volume_override, log, err) < 0)
         return -1;
-    return deployment_plan(d, gvmi_config(img), o->volume_override, log, err);
+    return o->seed_volumes ? deployment_seed_plan(d, *img, err) : 0;
 }
 
 int exeunit_deploy(const struct exeunit_options *o, const struct gv_log *log, char **answer, struct gv_error *err)
 {
     cleanup_deployment struct deployment d = { 0 }, before = { 0 };
+    CLEANUP(gvmi) struct gvmi_image *img = NULL;
     if (!o->workdir)
         return gv_error_set(err, GV_E_USAGE, 0, "deploy needs --workdir");
     if (o->packages.count == 0)
@@ -172,10 +222,10 @@ int exeunit_deploy(const struct exeunit_options *o, const struct gv_log *log, ch
     if (!workdir)
         return gv_error_errno(err, "cannot find the work directory `%s`", o->workdir);
     bool again = deployment_read(&before, workdir, NULL) == 0;
-    if (plan(&d, o, log, err) < 0 || make_all(&d, workdir, err) < 0)
+    if (plan(&d, &img, o, log, err) < 0 || make_all(&d, img, workdir, log, err) < 0)
         return -1;
     if (again) {
-        size_t kept = remove_volumes(&before, workdir);
+        size_t kept = remove_volumes(&before, workdir, false);
         if (kept)
             gv_note(log, "%zu directories of the deployment before this one are not empty and stay in `%s`", kept, workdir);
     }

@@ -13,6 +13,7 @@
 
 #define RECORD_VERSION 1
 #define RECORD_MAX (4U << 20)
+#define SUPERBLOCK 96U /* bytes of a squashfs that say how large all its parts are, and when it was made */
 
 static const char *const kinds[] = { [VM_VOLUME_DIRECTORY] = "host", [VM_VOLUME_DISK] = "storage", [VM_VOLUME_RAM] = "ram" };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
@@ -26,16 +27,24 @@ static json_t *volume_json(const struct deployment_volume *v)
         json_object_set_new(o, "name", json_string(v->name));
     if (v->kind != VM_VOLUME_DIRECTORY)
         json_object_set_new(o, "size", json_integer((json_int_t)v->size));
+    if (v->seeded)
+        json_object_set_new(o, "seeded", json_true());
     return o;
+}
+
+static json_t *list_json(const struct gv_strv *list)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < list->count; i++)
+        json_array_append_new(array, json_string(list->items[i]));
+    return array;
 }
 
 static char *record_text(const struct deployment *d)
 {
-    json_t *root = json_pack("{s:i, s:I, s:I, s:I, s:s, s:[], s:[]}", "version", RECORD_VERSION, "cpu_cores", (json_int_t)d->cpus,
+    json_t *root = json_pack("{s:i, s:I, s:I, s:I, s:s, s:o, s:o, s:[]}", "version", RECORD_VERSION, "cpu_cores", (json_int_t)d->cpus,
                              "mem_mib", (json_int_t)(d->memory >> 20), "storage_bytes", (json_int_t)d->storage, "hostname", d->hostname,
-                             "task_packages", "volumes");
-    for (size_t i = 0; root && i < d->packages.count; i++)
-        json_array_append_new(json_object_get(root, "task_packages"), json_string(d->packages.items[i]));
+                             "task_packages", list_json(&d->packages), "package_marks", list_json(&d->marks), "volumes");
     for (size_t i = 0; root && i < d->volume_count; i++)
         json_array_append_new(json_object_get(root, "volumes"), volume_json(&d->volumes[i]));
     char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
@@ -43,7 +52,7 @@ static char *record_text(const struct deployment *d)
     return text;
 }
 
-int deployment_write(const struct deployment *d, const char *workdir, struct gv_error *err)
+int deployment_prepare(struct gv_outfile **out, const struct deployment *d, const char *workdir, struct gv_error *err)
 {
     cleanup_free char *text = record_text(d), *path = gv_asprintf("%s/" DEPLOYMENT_FILE, workdir);
     struct gv_outfile *f;
@@ -51,12 +60,14 @@ int deployment_write(const struct deployment *d, const char *workdir, struct gv_
         return gv_error_set(err, GV_E_UNSUPPORTED, 0, "a path of the deployment is not UTF-8");
     if (gv_outfile_open(&f, path, 0644, err) < 0)
         return -1;
-    if (gv_write_full(gv_outfile_fd(f), text, strlen(text)) < 0 || gv_write_full(gv_outfile_fd(f), "\n", 1) < 0) {
+    if (gv_write_full(gv_outfile_fd(f), text, strlen(text)) < 0 || gv_write_full(gv_outfile_fd(f), "\n", 1) < 0 ||
+        fsync(gv_outfile_fd(f)) < 0) {
         gv_error_errno(err, "cannot write `%s`", path);
         gv_outfile_discard(f);
         return -1;
     }
-    return gv_outfile_commit(f, err);
+    *out = f;
+    return 0;
 }
 
 /* ---- reading --------------------------------------------------------------------------------------------------------------------- */
@@ -96,20 +107,23 @@ static int read_volume(struct deployment_volume *v, const json_t *o, struct gv_e
         return bad_record(err, "has a volume that is nowhere");
     if (kind != VM_VOLUME_RAM)
         v->name = gv_strdup(name);
+    v->seeded = json_is_true(json_object_get(o, "seeded"));
     return kind == VM_VOLUME_DIRECTORY ? 0 : get_number(o, "size", INT64_MAX, &v->size, err);
 }
 
 static int read_lists(struct deployment *d, const json_t *root, struct gv_error *err)
 {
     const json_t *packages = json_object_get(root, "task_packages"), *volumes = json_object_get(root, "volumes");
-    if (!json_is_array(packages) || json_array_size(packages) == 0 || !json_is_array(volumes) ||
-        json_array_size(volumes) > DEPLOYMENT_VOLUMES_MAX)
+    const json_t *marks = json_object_get(root, "package_marks");
+    if (!json_is_array(packages) || json_array_size(packages) == 0 || json_array_size(marks) != json_array_size(packages) ||
+        !json_is_array(volumes) || json_array_size(volumes) > DEPLOYMENT_VOLUMES_MAX)
         return bad_record(err, "has no list of images or volumes");
     for (size_t i = 0; i < json_array_size(packages); i++) {
-        const char *path = json_string_value(json_array_get(packages, i));
-        if (!path)
+        const char *path = json_string_value(json_array_get(packages, i)), *mark = json_string_value(json_array_get(marks, i));
+        if (!path || !mark)
             return bad_record(err, "has an image without a name");
         gv_strv_add(&d->packages, path);
+        gv_strv_add(&d->marks, mark);
     }
     d->volumes = gv_calloc(json_array_size(volumes) + 1, sizeof(*d->volumes));
     for (size_t i = 0; i < json_array_size(volumes); i++)
@@ -148,6 +162,39 @@ int deployment_read(struct deployment *d, const char *workdir, struct gv_error *
     int status = json_is_object(root) ? read_record(d, root, err) : bad_record(err, "is not a JSON object");
     json_decref(root);
     return status < 0 ? gv_error_prefix(err, "`%s`", path) : 0;
+}
+
+/* ---- images ---------------------------------------------------------------------------------------------------------------------- */
+
+char *deployment_mark(const char *package, struct gv_error *err)
+{
+    unsigned char head[SUPERBLOCK], digest[GV_HASH_MAX];
+    char hex[2 * GV_HASH_MAX + 1];
+    cleanup_close int fd = open(package, O_RDONLY | O_CLOEXEC);
+    off_t size = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+    if (size < 0) {
+        gv_error_set(err, errno == ENOENT ? GV_E_NOT_FOUND : GV_E_IO, errno, "cannot open the image `%s`", package);
+        return NULL;
+    }
+    ssize_t n = gv_pread_full(fd, head, sizeof(head), 0);
+    if (n < 0) {
+        gv_error_errno(err, "cannot read the image `%s`", package);
+        return NULL;
+    }
+    gv_hex(hex, digest, gv_hash_bytes(GV_HASH_SHA256, head, (size_t)n, digest));
+    return gv_asprintf("%lld:%s", (long long)size, hex);
+}
+
+int deployment_check_images(const struct deployment *d, struct gv_error *err)
+{
+    for (size_t i = 0; i < d->packages.count; i++) {
+        cleanup_free char *mark = deployment_mark(d->packages.items[i], err);
+        if (!mark)
+            return -1;
+        if (strcmp(mark, d->marks.items[i]) != 0)
+            return gv_error_set(err, GV_E_FORMAT, 0, "the image `%s` is not the one that was deployed; deploy again", d->packages.items[i]);
+    }
+    return 0;
 }
 
 /* ---- the lock -------------------------------------------------------------------------------------------------------------------- */

@@ -8,14 +8,15 @@
  *   size.c        sizes as the ExeUnit writes them
  *   mounts.c      which volumes there are: the image's, and --volume-override
  *   deployment.c  deployment.json, and the lock on a work directory
- *   deploy.c      deploy: directories, disk images (mkfs.c), the record, the answer
+ *   deploy.c      deploy: directories and what they begin with (seed.c), disk images (mkfs.c), the record, the answer
  *   pb.c, proto.c the protocol's bytes
  *   outbox.c      what waits for a reader on stdout, bounded
  *   server.c      start: the VM, the requests, and the one way to the end
+ *   network.c     the endpoints of the VM's networks, and CreateNetwork, of which plan.c makes addresses and routes
  *   runs.c        the processes that were asked for, and their events
  *   counters.c    what a VM has used
  *   offer.c, selftest.c  what the host can serve
- *   client.c, dbg.c      the other side (client.h): a supervisor for people and scripts (`gvmkit dbg`)
+ *   client.c, dbg.c, prompt.c  the other side (client.h): a supervisor for people and scripts (`gvmkit dbg`)
  *
  * The life of a work directory. `deploy` makes what a deployment needs and writes the record last, so that there is a whole deployment or none;
  * `start` reads the record and nothing else. Both hold a lock on the directory, so that there is one of them at a time. A lock dies with its
@@ -54,13 +55,17 @@ struct exeunit_options {
     uint64_t memory;  /* bytes, whole MiB */
     uint64_t storage; /* bytes */
     char *vpn_endpoint, *inet_endpoint;
+    unsigned inet_mtu;
+    struct gv_strv dns; /* addresses of the name servers of a VM with an INET */
     struct gv_strv pci_devices;
     char *volume_override;
     char *hostname;
     unsigned test_timeout_s, test_cpus;
     uint64_t test_memory;
+    bool seed_volumes;
     bool original_cpu; /* offers count the CPU's family and model as the original does */
     enum vm_accel accel;
+    bool require_jail;   /* as in vm_config */
     bool verbose;        /* RUST_LOG asks for debugging */
     struct gv_strv args; /* what follows the subcommand */
 };
@@ -103,6 +108,7 @@ struct exeunit_dbg_options {
     const char *shell;             /* each line is given to /bin/SHELL -c */
     bool exec_mode;                /* or is split into words, the first being the program */
     bool no_deploy;
+    bool no_history; /* lines typed at a terminal are not remembered */
     struct gv_strv runtime_options, deploy_args, start_args;
     const char *transcript; /* a file for a JSON object a line; NULL = none */
     const struct gv_log *log;

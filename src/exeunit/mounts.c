@@ -32,6 +32,7 @@ static void clear_volume(struct deployment_volume *v)
 void deployment_clear(struct deployment *d)
 {
     gv_strv_clear(&d->packages);
+    gv_strv_clear(&d->marks);
     free(d->hostname);
     for (size_t i = 0; i < d->volume_count; i++)
         clear_volume(&d->volumes[i]);

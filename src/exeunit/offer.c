@@ -117,8 +117,8 @@ static const struct {
 };
 #define CAPABILITIES (sizeof(capabilities) / sizeof(capabilities[0]))
 
-/* What this runtime can do beyond running programs. `inet` and `vpn` are promises of a network. */
-static const char *const runtime_capabilities[] = { "manifest-support", "start-entrypoint" };
+/* What this runtime can do beyond running programs, in the original's order. */
+static const char *const runtime_capabilities[] = { "inet", "vpn", "manifest-support", "start-entrypoint" };
 
 struct leaf {
     unsigned a, b, c, d;

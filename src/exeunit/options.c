@@ -4,6 +4,7 @@
  * several values ("-t A B"). The original's parser is greedy there and takes the subcommand for one more value; here a subcommand's name ends
  * the list, unless it is the first value. Between, and after `deploy`, `test` and `offer-template`, options are found in any order.
  */
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
@@ -13,6 +14,9 @@
 
 #define CPUS_MAX 1024U
 #define TIMEOUT_MAX 86400U
+/* What IPv6 needs; and what an ExeUnit's stack takes, which is 65280 bytes with the header of Ethernet. */
+#define MTU_LEAST 1280U
+#define MTU_MOST 65266U
 
 static const struct {
     const char *word;
@@ -33,14 +37,18 @@ enum id {
     STORAGE,
     VPN,
     INET,
+    INET_MTU,
+    DNS,
     PCI,
     OVERRIDE,
+    SEED,
     HOSTNAME,
     TEST_TIMEOUT,
     TEST_CPUS,
     TEST_MEMORY,
     ACCEL,
     ORIGINAL_CPU,
+    REQUIRE_JAIL,
     HELP,
     VERSION
 };
@@ -58,14 +66,18 @@ static const struct option {
     [STORAGE] = { "storage-gib", 0, false, false, NULL, "0.25" },
     [VPN] = { "vpn-endpoint", 0, false, false, NULL, NULL },
     [INET] = { "inet-endpoint", 0, false, false, NULL, NULL },
+    [INET_MTU] = { "inet-mtu", 0, false, false, "GVMKIT_INET_MTU", "1500" },
+    [DNS] = { "dns", 0, false, true, "GVMKIT_DNS", "1.1.1.1,8.8.8.8" },
     [PCI] = { "pci-device", 0, false, true, "YA_RUNTIME_VM_PCI_DEVICE", NULL },
     [OVERRIDE] = { "volume-override", 0, false, false, "YA_RUNTIME_VOLUME_OVERRIDE", NULL },
+    [SEED] = { "seed-volumes", 0, true, false, NULL, NULL },
     [HOSTNAME] = { "hostname", 0, false, false, "YA_RUNTIME_HOSTNAME", "golem" },
     [TEST_TIMEOUT] = { "test-timeout", 0, false, false, "YA_RUNTIME_VM_TEST_TIMEOUT", "10" },
     [TEST_CPUS] = { "test-cpu-cores", 0, false, false, "YA_RUNTIME_VM_TEST_CPU_CORES", "1" },
     [TEST_MEMORY] = { "test-mem-gib", 0, false, false, "YA_RUNTIME_VM_TEST_MEM_GIB", "0.5" },
     [ACCEL] = { "accel", 0, false, false, NULL, "auto" },
     [ORIGINAL_CPU] = { "original-cpu-numbers", 0, true, false, NULL, NULL },
+    [REQUIRE_JAIL] = { "require-jail", 0, true, false, NULL, NULL },
     [HELP] = { "help", 'h', true, false, NULL, NULL },
     [VERSION] = { "version", 'V', true, false, NULL, NULL },
 };
@@ -86,18 +98,23 @@ const char *exeunit_help(void)
            "  -t, --task-package FILE...    images, the first on top (deploy)\n"
            "      --cpu-cores N             virtual CPUs (default 1)\n"
            "      --mem-gib N               memory of the VM in GiB (default 0.25)\n"
-           "      --storage-gib N           what storage volumes may take in GiB (default 0.25)\n"
+           "      --storage-gib N           what volumes may take of the disk in GiB (default 0.25)\n"
            "      --volume-override JSON    volumes: {\"/path\":{\"host\":{}}}, {\"ram\":{\"size\":S}} or\n"
            "                                {\"storage\":{\"size\":S}} (YA_RUNTIME_VOLUME_OVERRIDE)\n"
+           "      --seed-volumes            directories begin with what the image holds there (deploy)\n"
            "      --hostname NAME           host name in the VM (YA_RUNTIME_HOSTNAME, default golem)\n"
            "      --vpn-endpoint URL        where frames of the VPN go\n"
            "      --inet-endpoint URL       where frames for the Internet go\n"
+           "      --inet-mtu BYTES          largest packets of the INET network (GVMKIT_INET_MTU, default 1500)\n"
+           "      --dns ADDRESS...          name servers of a VM with an INET network, or none\n"
+           "                                (GVMKIT_DNS, default 1.1.1.1,8.8.8.8)\n"
            "      --pci-device ADDRESS...   devices for the VM (YA_RUNTIME_VM_PCI_DEVICE)\n"
            "      --test-timeout SECONDS    (YA_RUNTIME_VM_TEST_TIMEOUT, default 10)\n"
            "      --test-cpu-cores N        (YA_RUNTIME_VM_TEST_CPU_CORES, default 1)\n"
            "      --test-mem-gib N          (YA_RUNTIME_VM_TEST_MEM_GIB, default 0.5)\n"
            "      --original-cpu-numbers    family and model of the CPU as the original runtime counts them\n"
            "      --accel NAME              auto, kvm or tcg (default auto)\n"
+           "      --require-jail            run nothing unless QEMU's jail is complete (GVMKIT_REQUIRE_JAIL=1)\n"
            "  -h, --help                    show this text\n"
            "  -V, --version                 show the version\n\n"
            "Without hardware virtualisation nothing is run unless GVMKIT_ALLOW_TCG=1 is set: emulation is no security\n"
@@ -109,13 +126,13 @@ static int bad_value(const struct option *o, const char *value, const char *what
     return gv_error_set(err, GV_E_USAGE, 0, "--%s: `%s` is not %s", o->name, value, what);
 }
 
-static int get_count(const struct option *o, const char *value, unsigned max, unsigned *out, struct gv_error *err)
+static int get_count(const struct option *o, const char *value, unsigned min, unsigned max, unsigned *out, struct gv_error *err)
 {
     char *end;
     errno = 0;
     unsigned long v = strtoul(value, &end, 10);
-    if (!isdigit((unsigned char)value[0]) || *end || errno || v < 1 || v > max)
-        return gv_error_set(err, GV_E_USAGE, 0, "--%s: `%s` is not a whole number from 1 to %u", o->name, value, max);
+    if (!isdigit((unsigned char)value[0]) || *end || errno || v < min || v > max)
+        return gv_error_set(err, GV_E_USAGE, 0, "--%s: `%s` is not a whole number from %u to %u", o->name, value, min, max);
     *out = (unsigned)v;
     return 0;
 }
@@ -138,6 +155,23 @@ static void set(char **at, const char *value)
     *at = gv_strdup(value);
 }
 
+/* "1.1.1.1,fd00::1", or "none". */
+static int take_dns(struct exeunit_options *o, const char *value, struct gv_error *err)
+{
+    unsigned char address[16];
+    if (!strcmp(value, "none")) {
+        gv_strv_clear(&o->dns);
+        return 0;
+    }
+    for (const char *at = value; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
+        cleanup_free char *one = gv_strndup(at, strcspn(at, ","));
+        if (inet_pton(AF_INET, one, address) != 1 && inet_pton(AF_INET6, one, address) != 1)
+            return bad_value(&options[DNS], value, "an address, several with commas between, or `none`", err);
+        gv_strv_add(&o->dns, one);
+    }
+    return 0;
+}
+
 static int take_value(struct exeunit_options *o, enum id id, const char *value, struct gv_error *err)
 {
     const struct option *opt = &options[id];
@@ -149,7 +183,7 @@ static int take_value(struct exeunit_options *o, enum id id, const char *value, 
         gv_strv_add(&o->packages, value);
         return 0;
     case CPUS:
-        return get_count(opt, value, CPUS_MAX, &o->cpus, err);
+        return get_count(opt, value, 1, CPUS_MAX, &o->cpus, err);
     case MEMORY:
         return get_gib(opt, value, 1U << 20, &o->memory, err);
     case STORAGE:
@@ -160,6 +194,10 @@ static int take_value(struct exeunit_options *o, enum id id, const char *value, 
     case INET:
         set(&o->inet_endpoint, value);
         return 0;
+    case INET_MTU:
+        return get_count(opt, value, MTU_LEAST, MTU_MOST, &o->inet_mtu, err);
+    case DNS:
+        return take_dns(o, value, err);
     case PCI:
         gv_strv_add(&o->pci_devices, value);
         return 0;
@@ -170,9 +208,9 @@ static int take_value(struct exeunit_options *o, enum id id, const char *value, 
         set(&o->hostname, value);
         return 0;
     case TEST_TIMEOUT:
-        return get_count(opt, value, TIMEOUT_MAX, &o->test_timeout_s, err);
+        return get_count(opt, value, 1, TIMEOUT_MAX, &o->test_timeout_s, err);
     case TEST_CPUS:
-        return get_count(opt, value, CPUS_MAX, &o->test_cpus, err);
+        return get_count(opt, value, 1, CPUS_MAX, &o->test_cpus, err);
     case TEST_MEMORY:
         return get_gib(opt, value, 1U << 20, &o->test_memory, err);
     case ACCEL:
@@ -180,7 +218,9 @@ static int take_value(struct exeunit_options *o, enum id id, const char *value, 
             return bad_value(opt, value, "one of auto, kvm, tcg", err);
         o->accel = value[0] == 'a' ? VM_ACCEL_AUTO : value[0] == 'k' ? VM_ACCEL_KVM : VM_ACCEL_TCG;
         return 0;
+    case SEED:
     case ORIGINAL_CPU:
+    case REQUIRE_JAIL:
     case HELP:
     case VERSION:
         break;
@@ -238,8 +278,8 @@ static int take_option(struct exeunit_options *o, struct cursor *c, struct gv_er
     if (opt->flag) {
         if (value)
             return gv_error_set(err, GV_E_USAGE, 0, "the option `--%s` takes no value", opt->name);
-        if (id == ORIGINAL_CPU) {
-            o->original_cpu = true;
+        if (id == ORIGINAL_CPU || id == SEED || id == REQUIRE_JAIL) {
+            *(id == SEED ? &o->seed_volumes : id == REQUIRE_JAIL ? &o->require_jail : &o->original_cpu) = true;
             return 0;
         }
         o->command = id == HELP ? EXEUNIT_HELP : EXEUNIT_VERSION;
@@ -329,6 +369,7 @@ void exeunit_options_clear(struct exeunit_options *o)
     gv_strv_clear(&o->packages);
     free(o->vpn_endpoint);
     free(o->inet_endpoint);
+    gv_strv_clear(&o->dns);
     gv_strv_clear(&o->pci_devices);
     free(o->volume_override);
     free(o->hostname);

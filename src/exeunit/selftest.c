@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * test. A real VM with a real image (selftest/, part of the installation), because nothing else tells whether a host can serve: a KVM that opens and
- * does not run, a broken installation, a full disk. The program in it says what it has found as JSON; what that must be is known here.
+ * does not run, a broken installation, a full disk. We play the network that its card is connected to. The program in it says what it has found as JSON; what that must be is known here.
  */
 #include <errno.h>
 #include <jansson.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "exeunit/exeunit.h"
+#include "exeunit/selftest/echo.h"
 #include "exeunit/selftest/selftest.h"
 
 #define IMAGE "self-test.gvmi"
 #define OUTPUT_MAX 65536U
+#define FRAME_MAX 2048U
 /* The kernel keeps some of the memory for itself. */
 #define MEMORY_LEAST_PERCENT 75U
 
@@ -22,6 +25,8 @@ struct selftest {
     uv_loop_t loop;
     uv_timer_t timer;
     struct vm *vm;
+    int wire; /* our end of the VM's network card, or -1 */
+    uv_poll_t wire_poll;
     struct gv_buf said[3];
     bool exited;
     struct vm_exit exit;
@@ -34,14 +39,19 @@ static void fail(struct selftest *t, const struct gv_error *why)
         t->why = *why;
 }
 
+static void fail_and_kill(struct selftest *t, const struct gv_error *err, const char *what)
+{
+    struct gv_error why = *err;
+    gv_error_prefix(&why, "%s", what);
+    fail(t, &why);
+    vm_kill(t->vm);
+}
+
 static void on_started_failed(void *user, struct vm_process *p, const struct gv_error *err)
 {
     struct selftest *t = user;
     (void)p;
-    struct gv_error why = *err;
-    gv_error_prefix(&why, "the self-test's program does not run");
-    fail(t, &why);
-    vm_kill(t->vm);
+    fail_and_kill(t, err, "the self-test's program does not run");
 }
 
 static void on_output(void *user, struct vm_process *p, int stream, const void *data, size_t n)
@@ -61,7 +71,7 @@ static void on_exited(void *user, struct vm_process *p, const struct vm_exit *e)
     vm_shutdown(t->vm, 0);
 }
 
-static void on_ready(void *user, struct vm *vm)
+static void on_networked(void *user, const struct gv_error *failed)
 {
     static const struct vm_process_events events = { .failed = on_started_failed, .output = on_output, .exited = on_exited };
     static const char *const argv[] = { SELFTEST_PROGRAM, SELFTEST_VOLUME, NULL };
@@ -69,8 +79,36 @@ static void on_ready(void *user, struct vm *vm)
     struct selftest *t = user;
     struct vm_process *p;
     struct gv_error err = GV_ERROR_INIT;
-    if (vm_process_start(&p, vm, &spec, &events, t, &err) < 0)
+    if (failed)
+        fail_and_kill(t, failed, "the network card of the VM does not work");
+    else if (vm_process_start(&p, t->vm, &spec, &events, t, &err) < 0)
         on_started_failed(t, NULL, &err);
+}
+
+static void on_ready(void *user, struct vm *vm)
+{
+    static const char *const addresses[] = { SELFTEST_ADDRESS, NULL };
+    const struct vm_net net = { .addresses = addresses };
+    struct selftest *t = user;
+    struct gv_error err = GV_ERROR_INIT;
+    if (vm_net_configure(vm, &net, on_networked, t, &err) < 0)
+        on_networked(t, &err);
+}
+
+static void on_frame(uv_poll_t *poll, int status, int events)
+{
+    struct selftest *t = poll->data;
+    uint8_t frame[FRAME_MAX];
+    (void)status, (void)events;
+    ssize_t n = recv(t->wire, frame, sizeof(frame), MSG_DONTWAIT);
+    if (n > 0 && selftest_echo(frame, (size_t)n))
+        (void)!send(t->wire, frame, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL); /* the guest tries again */
+}
+
+static void end_handles(struct selftest *t)
+{
+    uv_close((uv_handle_t *)&t->timer, NULL);
+    uv_close((uv_handle_t *)&t->wire_poll, NULL);
 }
 
 static void on_ended(void *user, struct vm *vm, const struct gv_error *why)
@@ -79,7 +117,7 @@ static void on_ended(void *user, struct vm *vm, const struct gv_error *why)
     (void)vm;
     if (why->code != GV_OK)
         fail(t, why);
-    uv_close((uv_handle_t *)&t->timer, NULL);
+    end_handles(t);
 }
 
 static void on_late(uv_timer_t *timer)
@@ -91,31 +129,56 @@ static void on_late(uv_timer_t *timer)
     vm_kill(t->vm);
 }
 
+/* Makes the wire and listens to it. Returns the VM's end. */
+static int open_wire(struct selftest *t, struct gv_error *err)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0)
+        return gv_error_errno(err, "cannot make a socket pair");
+    t->wire = pair[0];
+    int failed = uv_poll_init(&t->loop, &t->wire_poll, t->wire);
+    if (failed) {
+        close(pair[1]);
+        return gv_error_set(err, GV_E_IO, -failed, "cannot watch a socket");
+    }
+    t->wire_poll.data = t;
+    uv_poll_start(&t->wire_poll, UV_READABLE, on_frame);
+    return pair[1];
+}
+
 static int run_vm(struct selftest *t, const char *volume, const struct gv_log *log, struct gv_error *err)
 {
     static const struct vm_events events = { .ready = on_ready, .ended = on_ended };
     cleanup_free char *image = NULL;
+    struct vm_link link = { .mac = { 0xa0, 0x13, 0, 0, 0, 1 } };
     const struct vm_volume volumes[] = { { .host_path = volume, .guest_path = SELFTEST_VOLUME } };
     struct vm_config config = { .image_count = 1,
                                 .cpus = t->o->test_cpus,
                                 .memory = t->o->test_memory,
                                 .volumes = volumes,
                                 .volume_count = 1,
+                                .links = &link,
+                                .link_count = 1,
                                 .pci_devices = (const char *const *)t->o->pci_devices.items,
                                 .pci_count = t->o->pci_devices.count,
                                 .keep_group = true,
+                                .require_jail = t->o->require_jail,
                                 .console_fd = t->o->verbose ? STDERR_FILENO : -1,
                                 .boot_timeout_ms = t->o->test_timeout_s * 1000,
                                 .log = log };
     if (exeunit_accel(t->o->accel, &config.accel, err) < 0 || vm_host_file(IMAGE, &image, err) < 0)
         return -1;
     config.images = (const char *const *)&image;
+    cleanup_close int theirs = open_wire(t, err);
+    if (theirs < 0)
+        return -1;
+    link.fd = theirs;
     uv_timer_init(&t->loop, &t->timer);
     t->timer.data = t;
     int status = vm_start(&t->vm, &t->loop, &config, &events, t, err);
     if (status < 0) {
         exeunit_accel_hint(t->o->accel, config.accel, err);
-        uv_close((uv_handle_t *)&t->timer, NULL);
+        end_handles(t);
     } else {
         uv_timer_start(&t->timer, on_late, (uint64_t)t->o->test_timeout_s * 1000, 0);
     }
@@ -175,7 +238,7 @@ static int judge(struct selftest *t, const char *volume, char **result, struct g
 
 int exeunit_test(const struct exeunit_options *o, const struct gv_log *log, char **result, struct gv_error *err)
 {
-    struct selftest t = { .o = o };
+    struct selftest t = { .o = o, .wire = -1 };
     struct gv_workdir *work;
     const char *tmp = getenv("TMPDIR");
     if (gv_workdir_open(&work, tmp && *tmp ? tmp : "/tmp", "ya-runtime-vm-self-test", err) < 0)
@@ -192,6 +255,8 @@ int exeunit_test(const struct exeunit_options *o, const struct gv_log *log, char
     struct gv_error left = GV_ERROR_INIT;
     if (gv_workdir_remove(work, &left) < 0)
         gv_warn(log, "%s", left.msg);
+    if (t.wire >= 0)
+        close(t.wire);
     gv_buf_clear(&t.said[1]);
     gv_buf_clear(&t.said[2]);
     return status;

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "exeunit/counters.h"
+#include "exeunit/network.h"
 #include "exeunit/server.h"
 #include "session/session.h"
 
@@ -30,8 +31,7 @@
 #define FIRST_REQUEST_MS 1000U  /* for a supervisor to ask, so that it can be told why there is no VM */
 #define DRAIN_MS 2000U          /* for a slow reader */
 
-#define CHECK_EVERY_MS 2000U /* of what the volumes hold */
-#define COUNT_EVERY 3U       /* of these checks, counters are told */
+#define COUNT_EVERY_MS 6000U /* counters are told */
 
 static const int signal_numbers[SERVER_SIGNALS] = { SIGINT, SIGTERM, SIGHUP };
 
@@ -49,10 +49,12 @@ static void finish(struct server *s)
     if (s->finished)
         return;
     s->finished = true;
+    meter_close(&s->meter);
     if (s->out.first && !s->status) {
         s->status = 1;
         gv_error_set(&s->why, GV_E_TIMEOUT, 0, "the supervisor does not read what it is told");
     }
+    network_close(s->network);
     outbox_close(&s->out);
     uv_walk(&s->loop, close_handle, NULL);
 }
@@ -181,14 +183,6 @@ static void request_shutdown(struct server *s, uint64_t id)
         stop(s);
 }
 
-static void request_network(struct server *s, const struct proto_request *q)
-{
-    cleanup_strv struct gv_strv context = { 0 };
-    gv_strv_add(&context, "interface");
-    gv_strv_add(&context, q->interface == 0 ? "VPN" : q->interface == 1 ? "INET" : "unknown");
-    server_refuse(s, q->id, PROTO_INTERNAL, "this runtime has no networks; deploy without `net`", &context);
-}
-
 static void request(struct server *s, const struct proto_request *q)
 {
     cleanup_buf struct gv_buf frame = { 0 };
@@ -208,7 +202,7 @@ static void request(struct server *s, const struct proto_request *q)
     } else if (q->command == PROTO_KILL) {
         runs_kill(s, q);
     } else if (q->command == PROTO_NETWORK) {
-        request_network(s, q);
+        network_request(s->network, q);
     } else {
         server_refuse(s, q->id, PROTO_BAD_REQUEST, "unknown command", NULL);
     }
@@ -301,8 +295,11 @@ static void tell_counters(struct server *s, const struct counters *c)
         const char *name;
         double value;
     } all[] = {
-        { "golem.usage.cpu_sec", c->cpu_seconds }, { "golem.usage.gib", c->memory_gib },    { "golem.usage.storage_gib", c->storage_gib },
-        { "vm.io.read_bytes", c->read_bytes },     { "vm.io.write_bytes", c->write_bytes },
+        { "golem.usage.cpu_sec", c->cpu_seconds },
+        { "golem.usage.gib", c->memory_gib },
+        { "golem.usage.storage_gib", (double)s->meter.last.stored / (1 << 30) },
+        { "vm.io.read_bytes", c->read_bytes },
+        { "vm.io.write_bytes", c->write_bytes },
     };
     cleanup_buf struct gv_buf frames = { 0 };
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
@@ -310,26 +307,31 @@ static void tell_counters(struct server *s, const struct counters *c)
     outbox_put(&s->out, &frames);
 }
 
-/* A directory of the host has no size of its own: who fills it beyond what was agreed is stopped, as an ExeUnit stops who uses too much. */
-static void stop_over_limit(struct server *s, const struct counters *c)
+/* Called by the meter. QEMU is stopped, and must not write another byte: it is killed as it is. */
+static void on_over(void *user, const struct gv_error *why)
 {
-    struct gv_error why = GV_ERROR_INIT;
-    gv_error_set(&why, GV_E_LIMIT, 0, "the volumes hold %.0f MiB more than the %.3f GiB of --storage-gib", c->over_bytes / (1 << 20),
-                 (double)s->deployment.storage / (1 << 30));
-    s->last_words = gv_asprintf(EXEUNIT_NAME ": %s\n", why.msg);
-    stop_because(s, 1, &why);
+    struct server *s = user;
+    if (s->vm_over)
+        return;
+    if (s->state == SERVER_BOOTING) {
+        server_start_failed(s, why);
+        return;
+    }
+    if (!s->last_words)
+        s->last_words = gv_asprintf(EXEUNIT_NAME ": %s\n", why->msg);
+    fail(s, 1, why);
+    s->state = SERVER_STOPPING;
+    uv_timer_stop(&s->count);
+    vm_kill(s->vm);
+    server_balance(s);
 }
 
 static void on_count(uv_timer_t *t)
 {
     struct server *s = t->data;
     struct counters c;
-    if (s->state != SERVER_SERVING || counters_read(&c, vm_qemu_pid(s->vm), &s->deployment, s->workdir) < 0)
-        return;
-    if (c.over_bytes > 0)
-        stop_over_limit(s, &c);
-    else if (++s->ticks % COUNT_EVERY == 0 && !s->out.first) /* a reader who is behind gets the next ones */
-        tell_counters(s, &c);
+    if (s->state == SERVER_SERVING && !s->out.first && counters_read(&c, vm_qemu_pid(s->vm)) == 0)
+        tell_counters(s, &c); /* a reader who is behind gets the next ones */
 }
 
 /* ---- the VM ---------------------------------------------------------------------------------------------------------------------- */
@@ -339,7 +341,7 @@ void server_serve(struct server *s)
     if (s->state != SERVER_BOOTING)
         return;
     s->state = SERVER_SERVING;
-    uv_timer_start(&s->count, on_count, CHECK_EVERY_MS, CHECK_EVERY_MS);
+    uv_timer_start(&s->count, on_count, COUNT_EVERY_MS, COUNT_EVERY_MS);
     handle_frames(s);
     if (s->in_ended && s->state == SERVER_SERVING)
         input_ended(s);
@@ -382,6 +384,7 @@ static void on_ended(void *user, struct vm *vm, const struct gv_error *why)
     struct server *s = user;
     s->vm_over = true;
     s->holding = false;
+    meter_close(&s->meter);
     if (s->state < SERVER_STOPPING && why->code != GV_OK)
         fail(s, 1, why);
     if (s->state == SERVER_BOOTING)
@@ -426,6 +429,7 @@ static int start_vm(struct server *s, struct gv_error *err)
     const struct deployment *d = &s->deployment;
     cleanup_free struct vm_volume *volumes = gv_calloc(d->volume_count + 1, sizeof(*volumes));
     cleanup_strv struct gv_strv paths = { 0 };
+    struct vm_link links[NETWORKS];
     /* Without a volume for it the root's writes go to memory, of which they may take half, as in the original. */
     struct vm_config config = { .images = (const char *const *)d->packages.items,
                                 .image_count = d->packages.count,
@@ -435,9 +439,12 @@ static int start_vm(struct server *s, struct gv_error *err)
                                 .hostname = d->hostname,
                                 .user = s->config->user,
                                 .volumes = volumes,
+                                .links = links,
+                                .link_count = network_links(s->network, links),
                                 .pci_devices = (const char *const *)s->o->pci_devices.items,
                                 .pci_count = s->o->pci_devices.count,
                                 .keep_group = true,
+                                .require_jail = s->o->require_jail,
                                 .console_fd = s->o->verbose ? STDERR_FILENO : -1,
                                 .log = s->log };
     for (size_t i = 0; i < d->volume_count; i++) {
@@ -445,8 +452,9 @@ static int start_vm(struct server *s, struct gv_error *err)
         gv_strv_take(&paths, gv_asprintf("%s/%s", s->workdir, v->name ? v->name : ""));
         const char *path = paths.items[i];
         if (strcmp(v->path, "/") != 0)
-            volumes[config.volume_count++] =
-                (struct vm_volume){ .kind = v->kind, .host_path = path, .guest_path = v->path, .size = v->size, .give_to_user = true };
+            volumes[config.volume_count++] = (struct vm_volume){
+                .kind = v->kind, .host_path = path, .guest_path = v->path, .size = v->size, .give_to_user = !v->seeded
+            };
         else if (v->kind == VM_VOLUME_DISK)
             config.root_disk = path;
         else
@@ -454,9 +462,11 @@ static int start_vm(struct server *s, struct gv_error *err)
     }
     if (exeunit_accel(s->o->accel, &config.accel, err) < 0)
         return -1;
-    if (vm_start(&s->vm, &s->loop, &config, &events, s, err) == 0)
-        return 0;
-    return exeunit_accel_hint(s->o->accel, config.accel, err);
+    int status = vm_start(&s->vm, &s->loop, &config, &events, s, err);
+    network_linked(s->network);
+    if (status == 0)
+        meter_open(&s->meter, &s->loop, s->vm, d, s->workdir, on_over, s);
+    return status == 0 ? 0 : exeunit_accel_hint(s->o->accel, config.accel, err);
 }
 
 static int prepare(struct server *s, struct gv_error *err)
@@ -469,10 +479,11 @@ static int prepare(struct server *s, struct gv_error *err)
     s->workdir = realpath(s->o->workdir, NULL);
     if (!s->workdir)
         return gv_error_errno(err, "cannot find the work directory `%s`", s->o->workdir);
-    if (deployment_read(&s->deployment, s->workdir, err) < 0 || gvmi_open(&s->image, s->deployment.packages.items[0], err) < 0)
+    if (deployment_read(&s->deployment, s->workdir, err) < 0 || deployment_check_images(&s->deployment, err) < 0 ||
+        gvmi_open(&s->image, s->deployment.packages.items[0], err) < 0)
         return -1;
     s->config = gvmi_config(s->image);
-    return compose(s, err) < 0 ? -1 : start_vm(s, err);
+    return compose(s, err) < 0 || network_open(&s->network, s, err) < 0 ? -1 : start_vm(s, err);
 }
 
 /* From here on nothing that anybody prints can get between the frames. Returns our own descriptor of stdout, or -1. */
@@ -559,6 +570,7 @@ int exeunit_start(const struct exeunit_options *o, const struct gv_log *log, str
         if (status && err)
             *err = s->why;
     }
+    network_free(s->network);
     proto_frames_clear(&s->frames);
     deployment_clear(&s->deployment);
     gvmi_close(s->image);

@@ -14,6 +14,7 @@
 #define GV_EXEUNIT_SERVER_H
 
 #include "exeunit/deployment.h"
+#include "exeunit/meter.h"
 #include "exeunit/outbox.h"
 #include "exeunit/proto.h"
 #include "gvmi/gvmi.h"
@@ -23,6 +24,7 @@ enum server_state { SERVER_BOOTING, SERVER_SERVING, SERVER_STOPPING, SERVER_LEAV
 #define RUN_BUCKETS 256U
 #define SERVER_SIGNALS 3U
 
+struct network;
 struct run;
 
 struct server {
@@ -38,6 +40,7 @@ struct server {
     char *workdir;
     int lock;
 
+    struct network *network;
     struct vm *vm;
     bool vm_over;    /* ended, or never started */
     bool start_over; /* it never got as far as serving: every request is answered with why */
@@ -48,6 +51,7 @@ struct server {
     bool in_poll_open, in_polling, in_ended;
     struct proto_frames frames;
     struct outbox out;
+    struct meter meter;
     uv_timer_t timer, count; /* count: of the counters */
     uv_signal_t signals[SERVER_SIGNALS];
     bool lingering, finished;
@@ -55,7 +59,6 @@ struct server {
     uint64_t *shutdown_ids; /* requests to be answered when the VM is gone */
     size_t shutdown_count;
 
-    unsigned ticks;   /* of count */
     char *last_words; /* why we end the VM, when its processes are to be told; else NULL */
 
     struct run *runs[RUN_BUCKETS]; /* started and not ended, by pid */

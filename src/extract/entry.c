@@ -12,6 +12,12 @@
 /* More names than this cannot be stored by Linux, whose lists of names have at most 64 KiB. */
 #define XATTRS_MAX 10000
 
+/* What QEMU's 9p server stores under the security model mapped-xattr (docs of -fsdev local): the guest's owner and mode, numbers with the lowest byte
+ * first, in attributes of files that are ours and private. Whatever is neither a file nor a directory is a file too; a link's holds its target. */
+#define SHARE_PREFIX "user.virtfs."
+#define SHARE_DIR_MODE 0700
+#define SHARE_FILE_MODE 0600
+
 int extract_failed(const struct extract *x, struct gv_error *err, int sys, const char *what, const char *path)
 {
     gv_error_set(err, GV_E_IO, sys, "cannot %s `%s%s%s`", what, x->target, *path ? "/" : "", path);
@@ -35,7 +41,11 @@ struct xattr_target {
 static bool wants_xattr(struct extract *x, const char *name)
 {
     if (!strncmp(name, "user.", 5))
-        return true;
+        return !x->options->share || strncmp(name, SHARE_PREFIX, sizeof(SHARE_PREFIX) - 1) != 0;
+    if (x->options->share) {
+        x->result->xattrs_left_out++; /* 9p has no others */
+        return false;
+    }
     if (!x->privileged)
         return false;
     if (strcmp(name, "security.capability") != 0)
@@ -62,6 +72,8 @@ static int store_xattr(void *user, const char *name, const void *value, size_t n
 
 static uint16_t wanted_mode(struct extract *x, const struct gvmi_stat *st)
 {
+    if (x->options->share)
+        return st->type == IMAGE_DIR ? SHARE_DIR_MODE : SHARE_FILE_MODE;
     if (x->options->setuid || !(st->mode & PRIVILEGE_BITS))
         return st->mode;
     x->result->bits_left_out++;
@@ -74,10 +86,46 @@ static void times_of(const struct gvmi_stat *st, struct timespec times[2])
     times[1] = (struct timespec){ .tv_sec = st->mtime };
 }
 
+/* The file type as Linux has it in a mode. */
+static mode_t type_bits(const struct gvmi_stat *st)
+{
+    static const mode_t bits[] = {
+        [IMAGE_FILE] = S_IFREG,  [IMAGE_DIR] = S_IFDIR,  [IMAGE_SYMLINK] = S_IFLNK, [IMAGE_CHAR] = S_IFCHR,
+        [IMAGE_BLOCK] = S_IFBLK, [IMAGE_FIFO] = S_IFIFO, [IMAGE_SOCKET] = S_IFSOCK,
+    };
+    return bits[st->type];
+}
+
+static int store_number(struct extract *x, int fd, const char *name, uint64_t value, size_t n, const char *path, struct gv_error *err)
+{
+    unsigned char bytes[8];
+    for (size_t i = 0; i < n; i++)
+        bytes[i] = (unsigned char)(value >> (8 * i));
+    if (fsetxattr(fd, name, bytes, n, 0) == 0)
+        return 0;
+    int sys = errno;
+    extract_failed(x, err, sys, "keep the guest's owner and mode of", path);
+    if (sys == EOPNOTSUPP)
+        gv_error_hint(err, "a file system with extended attributes is needed");
+    return -1;
+}
+
+static int finish_share(struct extract *x, int fd, const struct gvmi_stat *st, const char *path, struct gv_error *err)
+{
+    bool device = st->type == IMAGE_CHAR || st->type == IMAGE_BLOCK;
+    if (store_number(x, fd, SHARE_PREFIX "uid", st->uid, 4, path, err) < 0 ||
+        store_number(x, fd, SHARE_PREFIX "gid", st->gid, 4, path, err) < 0 ||
+        store_number(x, fd, SHARE_PREFIX "mode", type_bits(st) | st->mode, 4, path, err) < 0)
+        return -1;
+    return device ? store_number(x, fd, SHARE_PREFIX "rdev", makedev(st->rdev_major, st->rdev_minor), 8, path, err) : 0;
+}
+
 int entry_finish(struct extract *x, int fd, const struct gvmi_stat *st, const char *path, struct gv_error *err)
 {
+    if (x->options->share && finish_share(x, fd, st, path, err) < 0)
+        return -1;
     /* A change of owner takes capabilities and setuid bits away, and who has no more right to write may not store attributes. */
-    if (x->owners && fchown(fd, st->uid, st->gid) < 0)
+    if (x->owners && !x->options->share && fchown(fd, st->uid, st->gid) < 0)
         return extract_failed(x, err, errno, "change the owner of", path);
     struct xattr_target t = { .x = x, .fd = fd };
     if (gvmi_read_xattrs(x->img, st->ref, store_xattr, &t, err) < 0)
@@ -147,15 +195,22 @@ static int write_piece(void *user, const void *p, size_t n)
     return 0;
 }
 
+/* Opens a new file for writing. */
+static int create(struct extract *x, int dir, const char *name, const char *path, struct gv_error *err)
+{
+    int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    return fd < 0 ? extract_failed(x, err, errno, "create", path) : fd;
+}
+
 static int make_file(struct extract *x, int dir, const char *name, const char *path, const struct gvmi_stat *st, struct gv_error *err)
 {
     uint64_t max = x->options->max_bytes;
     if (max && (st->size > max || x->result->bytes > max - st->size))
         return gv_error_set(err, GV_E_LIMIT, 0, "`%s`: the files of the image have more than %llu bytes; --max-size allows more", path,
                             (unsigned long long)max);
-    cleanup_close int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    cleanup_close int fd = create(x, dir, name, path, err);
     if (fd < 0)
-        return extract_failed(x, err, errno, "create", path);
+        return -1;
     struct writing w = { .x = x, .fd = fd };
     if (st->size > 0 && gvmi_read_file(x->img, st->ref, write_piece, &w, err) < 0)
         return gv_error_prefix(err, "`%s`", path);
@@ -212,8 +267,25 @@ static int make_special(struct extract *x, int dir, const char *name, const char
     return finish_other(x, dir, name, type, path, st, err);
 }
 
+/* What is no file for the guest is one for us. */
+static int make_shared(struct extract *x, int dir, const char *name, const char *path, const struct gvmi_stat *st, struct gv_error *err)
+{
+    cleanup_free char *target = NULL;
+    if (st->type == IMAGE_SYMLINK && gvmi_read_link(x->img, st->ref, &target, err) < 0)
+        return -1;
+    cleanup_close int fd = create(x, dir, name, path, err);
+    if (fd < 0)
+        return -1;
+    if (target && gv_write_full(fd, target, strlen(target)) < 0)
+        return extract_failed(x, err, errno, "write", path);
+    *(target ? &x->result->symlinks : &x->result->specials) += 1;
+    return entry_finish(x, fd, st, path, err);
+}
+
 static int make_by_type(struct extract *x, int dir, const char *name, const char *path, const struct gvmi_stat *st, struct gv_error *err)
 {
+    if (x->options->share && st->type != IMAGE_FILE && st->type != IMAGE_DIR)
+        return make_shared(x, dir, name, path, st, err);
     switch ((enum image_type)st->type) {
     case IMAGE_FILE:
         return make_file(x, dir, name, path, st, err);
@@ -235,7 +307,7 @@ static int make_by_type(struct extract *x, int dir, const char *name, const char
 
 int entry_make(struct extract *x, int dir, const char *name, const char *path, const struct gvmi_stat *st, struct gv_error *err)
 {
-    if ((st->type == IMAGE_CHAR || st->type == IMAGE_BLOCK) && !x->options->devices) {
+    if ((st->type == IMAGE_CHAR || st->type == IMAGE_BLOCK) && !x->options->devices && !x->options->share) {
         x->result->devices_left_out++;
         return 0;
     }

@@ -17,11 +17,18 @@
 #include "extract/place.h"
 #include "extract/select.h"
 
+#define DISK_BLOCK 4096U /* what file systems give a file at least */
+#define SHARE_BLOCKS 1U  /* for the attributes of a share, which are a few bytes too long for an inode of ext4 */
+#define ENTRY_SIZE 24U   /* of a directory, beside the name */
+
 struct run {
     struct extract x;
     struct place place;
     struct links links;
     struct gv_strv chosen; /* paths in the image; empty = everything */
+    struct gvmi_stat root; /* the directory that the target becomes */
+    uint64_t *hollow;      /* refs of directories */
+    size_t hollow_count;
 };
 
 static void run_clear(struct run *r)
@@ -29,6 +36,7 @@ static void run_clear(struct run *r)
     place_clear(&r->place);
     links_clear(&r->links);
     gv_strv_clear(&r->chosen);
+    free(r->hollow);
 }
 #define cleanup_run __attribute__((cleanup(run_clear)))
 
@@ -93,6 +101,14 @@ static int make(struct run *r, int dir, const struct gvmi_step *step, struct gv_
     return made < 0 ? -1 : 0;
 }
 
+static bool is_hollow(const struct run *r, const struct gvmi_step *step)
+{
+    bool found = false;
+    for (size_t i = 0; i < r->hollow_count; i++)
+        found = found || r->hollow[i] == step->st.ref;
+    return found;
+}
+
 static int take_step(struct run *r, struct gvmi_walker *w, const struct gvmi_step *step, struct gv_error *err)
 {
     enum selection how = select_path(&r->chosen, step->path);
@@ -110,7 +126,11 @@ static int take_step(struct run *r, struct gvmi_walker *w, const struct gvmi_ste
         return extract_failed(&r->x, err, errno, "go back to where", step->path);
     if (image_name_check(step->name, strlen(step->name)) < 0)
         return gv_error_set(err, GV_E_FORMAT, 0, "the image holds the name `%s`, which no file can have", step->name);
-    return step->st.type == IMAGE_DIR ? enter(r, dir, step, err) : make(r, dir, step, err);
+    if (step->st.type != IMAGE_DIR)
+        return make(r, dir, step, err);
+    if (is_hollow(r, step))
+        gvmi_walker_skip(w);
+    return enter(r, dir, step, err);
 }
 
 /* How much there is to do: from the tables alone. */
@@ -119,7 +139,7 @@ static int add_up(struct run *r, struct gv_error *err)
     CLEANUP(gvmi_walker) struct gvmi_walker *w = NULL;
     struct gvmi_step step;
     int more;
-    if (gvmi_walker_open(&w, r->x.img, gvmi_root(r->x.img), err) < 0)
+    if (gvmi_walker_open(&w, r->x.img, r->root.ref, err) < 0)
         return -1;
     while ((more = gvmi_walker_next(w, &step, err)) == 1) {
         enum selection how = select_path(&r->chosen, step.path);
@@ -136,15 +156,10 @@ static int fill(struct run *r, int target, struct gv_error *err)
 {
     CLEANUP(gvmi_walker) struct gvmi_walker *w = NULL;
     struct gvmi_step step;
-    struct gvmi_stat root;
-    int more = gvmi_stat(r->x.img, gvmi_root(r->x.img), &root, err);
-    place_init(&r->place, target, &root);
-    if (more < 0 || gvmi_walker_open(&w, r->x.img, gvmi_root(r->x.img), err) < 0)
+    int more;
+    place_init(&r->place, target, &r->root);
+    if (gvmi_walker_open(&w, r->x.img, r->root.ref, err) < 0 || gvmi_walker_next(w, &step, err) < 0) /* the root itself */
         return -1;
-    if (gvmi_walker_next(w, &step, err) < 0) /* the root itself */
-        return -1;
-    if (step.st.type != IMAGE_DIR)
-        return gv_error_set(err, GV_E_CORRUPT, 0, "the root of the image is not a directory");
     while ((more = gvmi_walker_next(w, &step, err)) == 1)
         if (take_step(r, w, &step, err) < 0)
             return -1;
@@ -223,26 +238,97 @@ static void tell_left_out(const struct extract *x)
                 e->capabilities_left_out == 1 ? "" : "s");
 }
 
+/* Finds in the image what the options name. */
+static int find_all(struct run *r, struct gv_error *err)
+{
+    const struct extract_options *o = r->x.options;
+    const char *root = o->root ? o->root : "/";
+    if (gvmi_lookup(r->x.img, root, true, &r->root, err) < 0)
+        return -1;
+    if (r->root.type != IMAGE_DIR)
+        return gv_error_set(err, o->root ? GV_E_NOT_FOUND : GV_E_CORRUPT, 0, "`%s` is not a directory in the image", root);
+    for (size_t i = 0; i < o->path_count; i++)
+        if (select_add(&r->chosen, r->x.img, o->paths[i], err) < 0)
+            return -1;
+    for (size_t i = 0; o->hollow && o->hollow[i]; i++) {
+        struct gvmi_stat st;
+        struct gv_error why = GV_ERROR_INIT;
+        if (gvmi_lookup(r->x.img, o->hollow[i], true, &st, &why) < 0) {
+            if (why.code == GV_E_NOT_FOUND)
+                continue;
+            if (err)
+                *err = why;
+            return -1;
+        }
+        r->hollow = gv_reallocarray(r->hollow, r->hollow_count + 1, sizeof(*r->hollow));
+        r->hollow[r->hollow_count++] = st.ref;
+    }
+    return 0;
+}
+
+static void run_init(struct run *r, struct gvmi_image *img, const struct extract_options *options, struct extract_result *result)
+{
+    static const struct extract_options none;
+    r->x = (struct extract){ .img = img, .options = options ? options : &none, .result = result, .privileged = geteuid() == 0 };
+    r->x.owners = r->x.privileged && !r->x.options->no_owner;
+    *result = (struct extract_result){ 0 };
+}
+
+/* Who reads an inode's extended attributes for their size. */
+static int add_xattr(void *user, const char *name, const void *value, size_t n)
+{
+    (void)value;
+    *(uint64_t *)user += strlen(name) + n;
+    return 0;
+}
+
+int extract_measure(struct gvmi_image *img, const struct extract_options *options, uint64_t *bytes, struct gv_error *err)
+{
+    struct extract_result unused;
+    cleanup_run struct run r = { 0 };
+    CLEANUP(gvmi_walker) struct gvmi_walker *w = NULL;
+    struct gvmi_step step;
+    uint64_t names = 0; /* bytes of directories */
+    int more;
+    run_init(&r, img, options, &unused);
+    if (find_all(&r, err) < 0 || gvmi_walker_open(&w, img, r.root.ref, err) < 0)
+        return -1;
+    *bytes = 0;
+    while ((more = gvmi_walker_next(w, &step, err)) == 1) {
+        enum selection how = select_path(&r.chosen, step.path);
+        if (how == SELECT_NOT || (step.depth > 0 && is_hollow(&r, &step)))
+            gvmi_walker_skip(w);
+        if (how != SELECT_IN || (step.st.type != IMAGE_DIR && step.st.nlink > 1 && links_find(&r.links, step.st.ref)))
+            continue;
+        if (step.st.type != IMAGE_DIR && step.st.nlink > 1)
+            links_add(&r.links, step.st.ref, NULL, step.name);
+        uint64_t xattrs = 0;
+        if (step.st.xattr != UINT32_MAX && gvmi_read_xattrs(img, step.st.ref, add_xattr, &xattrs, err) < 0)
+            return -1;
+        uint64_t size = step.st.type == IMAGE_FILE ? step.st.size : DISK_BLOCK;
+        uint64_t blocks = size / DISK_BLOCK + (size % DISK_BLOCK != 0) + (r.x.options->share ? SHARE_BLOCKS : 0) + xattrs / DISK_BLOCK;
+        if (blocks > (UINT64_MAX - *bytes) / DISK_BLOCK)
+            return gv_error_set(err, GV_E_LIMIT, 0, "the files of the image have more bytes than can be counted");
+        *bytes += blocks * DISK_BLOCK;
+        names += strlen(step.name) + ENTRY_SIZE;
+    }
+    *bytes += names - names % DISK_BLOCK; /* each directory has got a block already */
+    return more;
+}
+
 int extract_image(struct gvmi_image *img, const char *target, const struct extract_options *options, struct extract_result *result,
                   struct gv_error *err)
 {
-    static const struct extract_options none;
     struct extract_result mine;
-    cleanup_run struct run r = {
-        .x = { .img = img, .options = options ? options : &none, .result = result ? result : &mine, .privileged = geteuid() == 0 }
-    };
-    *r.x.result = (struct extract_result){ 0 };
-    r.x.owners = r.x.privileged && !r.x.options->no_owner;
+    cleanup_run struct run r = { 0 };
+    run_init(&r, img, options, result ? result : &mine);
     cleanup_free char *trimmed = gv_strdup(target);
     for (size_t n = strlen(trimmed); n > 1 && trimmed[n - 1] == '/'; n--)
         trimmed[n - 1] = '\0';
     if (!*trimmed)
         return gv_error_set(err, GV_E_USAGE, 0, "the name of the directory is empty");
     r.x.target = trimmed;
-    for (size_t i = 0; i < r.x.options->path_count; i++)
-        if (select_add(&r.chosen, img, r.x.options->paths[i], err) < 0)
-            return -1;
-    if (r.x.options->progress && add_up(&r, err) < 0)
+    if (find_all(&r, err) < 0 || (r.x.options->progress && add_up(&r, err) < 0))
         return -1;
     struct stat st;
     bool there = lstat(trimmed, &st) == 0;

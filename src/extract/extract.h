@@ -23,6 +23,11 @@ struct extract_options {
     bool no_owner;            /* do not keep owners, although we are root */
     bool all_xattrs;          /* as root, also keep extended attributes that are not `user.` ones */
     uint64_t max_bytes;       /* refuse when the files have more bytes together; 0 = no limit */
+    const char *root; /* only what is in this directory, which the target becomes; links to it are followed. NULL = all. Not with paths */
+    const char *const *hollow; /* directories that are made and not filled, NULL-terminated, found like root; NULL = none */
+    /* For a guest that gets the target by 9p with QEMU's security model mapped-xattr: owners, modes, links and devices are kept as QEMU keeps them, in
+     * extended attributes, so that the guest sees the image's, whoever we are. The options about them above do not count. */
+    bool share;
     const struct gv_progress *progress;
     const struct gv_log *log; /* what was left out */
 };
@@ -44,5 +49,21 @@ struct extract_result {
  */
 int extract_image(struct gvmi_image *img, const char *target, const struct extract_options *options, struct extract_result *result,
                   struct gv_error *err);
+
+/*
+ * What the target would take of the host's disk: files in whole blocks, a block for anything else, each inode once. From the tables of the image alone,
+ * nothing is made. Errors as above.
+ */
+int extract_measure(struct gvmi_image *img, const struct extract_options *options, uint64_t *bytes, struct gv_error *err);
+
+/*
+ * The first content of a volume, as Docker gives it to an empty one: what the image's directory `path` holds, as a share of the new directory `target`.
+ * `volumes` (NULL-terminated) are the paths of all volumes: what would be hidden by another one below this one is left out. Returns 1 when it is done,
+ * 0 when the image has no directory there (nothing is made then), -1 on failure, which leaves nothing.
+ */
+int extract_share(struct gvmi_image *img, const char *path, const char *const *volumes, const char *target, const struct gv_log *log,
+                  struct gv_error *err);
+/* What that takes, as from extract_measure(). The same returns. */
+int extract_share_size(struct gvmi_image *img, const char *path, const char *const *volumes, uint64_t *bytes, struct gv_error *err);
 
 #endif

@@ -450,22 +450,6 @@ int source_load(struct source_image *out, const char *reference, const struct so
     return status;
 }
 
-bool source_recognises(const char *path)
-{
-    struct stat st;
-    if (stat(path, &st) < 0)
-        return false;
-    if (S_ISDIR(st.st_mode))
-        return recognise_directory(path) != TRANSPORT_ANY;
-    unsigned char head[COMPRESSION_SNIFF_SIZE];
-    FILE *f = S_ISREG(st.st_mode) ? fopen(path, "re") : NULL;
-    if (!f)
-        return false;
-    size_t got = fread(head, 1, sizeof(head), f);
-    fclose(f);
-    return compression_sniff(head, got) != COMPRESSION_NONE || (got == TAR_BLOCK && tar_is_header(head));
-}
-
 /* The reference of an image's name that stands for nothing else later. */
 static int resolve_name(const struct source_reference *ref, const struct source_context *c, char **out, struct gv_error *err)
 {

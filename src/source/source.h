@@ -80,10 +80,6 @@ static inline void gv_cleanup_source_image_fn(struct source_image *s)
  */
 int source_load(struct source_image *out, const char *reference, const struct source_options *options, struct gv_error *err);
 
-/* Whether what is at path looks like something source_load reads: a tar or a compressed file by its first bytes; an OCI layout, an unpacked Docker
- * archive or a root file system by the names in the directory. */
-bool source_recognises(const char *path);
-
 /* What the reference stands for now, as one that stands for nothing else later: docker://NAME@DIGEST, or docker-daemon:sha256:ID. That of a file or directory is itself. The
  * daemon or registry is asked, nothing is downloaded. The caller frees *out. */
 int source_resolve(const char *reference, const struct source_options *options, char **out, struct gv_error *err);

@@ -83,6 +83,11 @@ void vm_volume_tag(char out[VM_NAME_MAX], size_t i)
     snprintf(out, VM_NAME_MAX, "volume-%u", (unsigned)(i % 1000));
 }
 
+void vm_mac_text(char out[VM_MAC_TEXT], const uint8_t mac[VM_MAC_SIZE])
+{
+    snprintf(out, VM_MAC_TEXT, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+}
+
 struct builder {
     struct gv_strv *argv;
     const struct vm_args *a;
@@ -170,13 +175,13 @@ static void add_images(struct builder *b)
     }
 }
 
-/* A disk that the guest writes. Our lock on the file (launch.c) is one that QEMU's descriptor shares; its own would only be in the way. */
+/* A disk that the guest writes. Without room on the host its write fails; QEMU would else stop the VM and wait for somebody to make room. Our lock on the file (launch.c) is one that QEMU's descriptor shares; its own would only be in the way. */
 static void add_disk(struct builder *b, const char *serial, int fd, size_t set, bool readonly)
 {
     add(b, "-add-fd", "fd=%d,set=%zu", fd, set);
     add(b, "-blockdev", "driver=raw,node-name=%s,read-only=%s,discard=unmap,file.driver=file,file.filename=/dev/fdset/%zu,file.locking=off",
         serial, readonly ? "on" : "off", set);
-    add_device(b, "blk", "drive=%s,serial=%s", serial, serial);
+    add_device(b, "blk", "drive=%s,serial=%s,werror=report", serial, serial);
 }
 
 static void add_shares(struct builder *b)
@@ -192,9 +197,22 @@ static void add_shares(struct builder *b)
             add_disk(b, tag, s->fd, a->image_count + i + 1, s->readonly);
         if (s->kind != VM_VOLUME_DIRECTORY)
             continue;
-        add(b, "-fsdev", "local,id=%s,path=/proc/self/fd/%d,security_model=%s,multidevs=remap%s", tag, s->fd,
+        add(b, "-fsdev", "local,id=%s,path=" VM_FD_PATH "%d,security_model=%s,multidevs=remap%s", tag, s->fd,
             s->mapped_file ? "mapped-file" : "mapped-xattr", s->readonly ? ",readonly=on" : "");
         add_device(b, "9p", "fsdev=%s,mount_tag=%s", tag, tag);
+    }
+}
+
+/* Network cards. One datagram is one frame, so that a frame is never half received, nor a stream out of step. */
+static void add_links(struct builder *b)
+{
+    const struct vm_args *a = b->a;
+    for (size_t i = 0; i < a->link_count; i++) {
+        char mac[VM_MAC_TEXT];
+        vm_mac_text(mac, a->links[i].mac);
+        add(b, "-netdev", "dgram,id=net-%zu,local.type=fd,local.str=%d", i, a->links[i].fd);
+        /* No firmware of ours would run what the card has in its ROM. */
+        add_device(b, "net", "netdev=net-%zu,mac=%s%s", i, mac, a->platform->mmio ? "" : ",romfile=");
     }
 }
 
@@ -208,7 +226,7 @@ static bool is_pci_address(const char *s)
 int vm_args_build(struct gv_strv *argv, const struct vm_args *a, struct gv_error *err)
 {
     struct builder b = { .argv = argv, .a = a };
-    size_t devices = 3 + a->image_count + a->share_count + a->has_root_disk + a->pci_count;
+    size_t devices = 3 + a->image_count + a->share_count + a->has_root_disk + a->link_count + a->pci_count;
     for (size_t i = 0; i < a->pci_count; i++)
         if (!is_pci_address(a->pci_devices[i]))
             return gv_error_set(err, GV_E_USAGE, 0, "`%s` is not the address of a PCI device; write it as lspci does: 0000:01:00.0",
@@ -221,6 +239,7 @@ int vm_args_build(struct gv_strv *argv, const struct vm_args *a, struct gv_error
     add_channels(&b);
     add_images(&b);
     add_shares(&b);
+    add_links(&b);
     add(&b, "-object", "rng-builtin,id=rng");
     add_device(&b, "rng", "rng=rng");
     add_device(&b, "balloon", "free-page-reporting=on");

@@ -41,6 +41,9 @@ struct vm_share {
     bool mapped_file; /* its file system has no user xattrs: 9p keeps guest modes and owners in files beside */
 };
 
+/* How QEMU finds a file that it has as a descriptor. */
+#define VM_FD_PATH "/proc/self/fd/"
+
 struct vm_args {
     const struct vm_platform *platform;
     const char *qemu, *kernel, *initramfs; /* paths */
@@ -54,6 +57,8 @@ struct vm_args {
     size_t share_count;
     bool has_root_disk;
     int root_disk_fd;
+    const struct vm_link *links; /* with QEMU's own descriptors */
+    size_t link_count;
     const char *const *pci_devices;
     size_t pci_count;
     bool verbose; /* the kernel talks on the console */
@@ -67,5 +72,9 @@ int vm_args_build(struct gv_strv *argv, const struct vm_args *a, struct gv_error
 #define VM_ROOT_SERIAL "root"
 void vm_image_serial(char out[VM_NAME_MAX], size_t i);
 void vm_volume_tag(char out[VM_NAME_MAX], size_t i);
+
+/* A hardware address as QEMU and the agent take it. */
+#define VM_MAC_TEXT 18
+void vm_mac_text(char out[VM_MAC_TEXT], const uint8_t mac[VM_MAC_SIZE]);
 
 #endif

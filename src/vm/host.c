@@ -25,8 +25,9 @@ int vm_host_find_qemu(char **path, struct gv_error *err)
         cleanup_free char *candidate = n && at[0] == '/' ? gv_asprintf("%.*s/" QEMU_NAME, (int)n, at) : NULL;
         struct stat st;
         if (candidate && stat(candidate, &st) == 0 && S_ISREG(st.st_mode) && access(candidate, X_OK) == 0) {
-            *path = steal_ptr(candidate);
-            return 0;
+            *path = realpath(candidate, NULL); /* in the jail there are no links to it */
+            if (*path)
+                return 0;
         }
         at += n + (at[n] == ':');
     }

@@ -79,6 +79,19 @@ static int open_shares(struct fd_list *l, struct vm_share *shares, const struct 
     return 0;
 }
 
+/* Copies of the descriptors, so that the caller may close its own at once. */
+static int copy_links(struct fd_list *l, struct vm_link *links, const struct vm_config *config, struct gv_error *err)
+{
+    for (size_t i = 0; i < config->link_count; i++) {
+        links[i] = config->links[i];
+        links[i].fd = fcntl(config->links[i].fd, F_DUPFD_CLOEXEC, 3);
+        if (links[i].fd < 0)
+            return gv_error_errno(err, "cannot pass a network connection to QEMU");
+        fd_list_add(l, links[i].fd);
+    }
+    return 0;
+}
+
 /* Two ends of a channel: ours is returned, QEMU's goes into the list and to *theirs. */
 static int make_channel(struct fd_list *l, int *theirs, struct gv_error *err)
 {
@@ -111,20 +124,10 @@ static int check_resources(const struct vm_config *config, struct vm_args *a, st
     if (config->volume_count > VM_VOLUMES_MAX)
         return gv_error_set(err, GV_E_LIMIT, 0, "%zu volumes are too many for one VM; at most %u are possible", config->volume_count,
                             VM_VOLUMES_MAX);
+    if (config->link_count > VM_LINKS_MAX)
+        return gv_error_set(err, GV_E_LIMIT, 0, "%zu network cards are too many for one VM; at most %u are possible", config->link_count,
+                            VM_LINKS_MAX);
     return 0;
-}
-
-/* QEMU gets no more of our environment than the loader may need. One malloc arena: each thread's own would cost address space and pages. */
-static void make_environment(struct gv_strv *env)
-{
-    static const char *const passed[] = { "PATH", "LD_LIBRARY_PATH", "TMPDIR" };
-    for (size_t i = 0; i < sizeof(passed) / sizeof(passed[0]); i++) {
-        const char *value = getenv(passed[i]);
-        if (value)
-            gv_strv_take(env, gv_asprintf("%s=%s", passed[i], value));
-    }
-    gv_strv_add(env, "LC_ALL=C");
-    gv_strv_add(env, "MALLOC_ARENA_MAX=1");
 }
 
 /* A copy of the kernel in memory of its own. QEMU maps the file it loads and keeps that mapping, though it needs it only until the guest starts. The
@@ -145,7 +148,7 @@ static char *copy_kernel(struct vm *vm, struct fd_list *l, const char *path)
     vm->kernel_fd = fcntl(to, F_DUPFD_CLOEXEC, 3);
     int theirs = steal_fd(&to);
     fd_list_add(l, theirs);
-    return gv_asprintf("/proc/self/fd/%d", theirs);
+    return gv_asprintf(VM_FD_PATH "%d", theirs);
 }
 
 void vm_launch_kernel_loaded(struct vm *vm)
@@ -162,13 +165,16 @@ int vm_launch(struct vm *vm, const struct vm_config *config, const struct vm_boo
 {
     cleanup_fd_list struct fd_list given = { 0 };
     cleanup_free struct vm_share *shares = gv_calloc(config->volume_count + 1, sizeof(*shares));
-    cleanup_strv struct gv_strv argv = { 0 }, envp = { 0 };
+    struct vm_link links[VM_LINKS_MAX];
+    cleanup_strv struct gv_strv argv = { 0 };
     struct vm_args a = { .qemu = boot->qemu,
                          .kernel = boot->kernel,
                          .initramfs = boot->initramfs,
                          .image_count = config->image_count,
                          .shares = shares,
                          .share_count = config->volume_count,
+                         .links = links,
+                         .link_count = config->link_count,
                          .pci_devices = config->pci_devices,
                          .pci_count = config->pci_count,
                          .has_root_disk = config->root_disk != NULL,
@@ -183,7 +189,7 @@ int vm_launch(struct vm *vm, const struct vm_config *config, const struct vm_boo
             return -1;
     cleanup_free int *image_fds = gv_memdup(given.fds ? given.fds : &(int){ -1 }, (given.count + !given.count) * sizeof(int));
     a.image_fds = image_fds;
-    if (open_shares(&given, shares, config, vm->log, err) < 0)
+    if (open_shares(&given, shares, config, vm->log, err) < 0 || copy_links(&given, links, config, err) < 0)
         return -1;
     if (config->root_disk) {
         a.root_disk_fd = vm_volume_open_disk(config->root_disk, err);
@@ -208,16 +214,18 @@ int vm_launch(struct vm *vm, const struct vm_config *config, const struct vm_boo
     a.platform = vm_platform_for(boot->accel, a.tsc_khz);
     if (vm_args_build(&argv, &a, err) < 0)
         return -1;
-    make_environment(&envp);
-    const struct vm_guardian_spec spec = { .argv = argv.items,
-                                           .envp = envp.items,
+    fd_list_add(&given, steal_fd(&output_theirs));
+    CLEANUP(jail) struct jail *jail = NULL;
+    if (vm_confine(&jail, config, &a, &argv, given.fds, given.count - 1, given.fds[given.count - 1], err) < 0)
+        return -1;
+    const struct vm_guardian_spec spec = { .jail = jail,
                                            .keep = given.fds,
                                            .keep_count = given.count,
-                                           .output_fd = output_theirs,
                                            .no_huge_pages = a.platform->no_huge_pages,
                                            .keep_group = config->keep_group };
     if (vm_guardian_start(&vm->guardian, &spec, err) < 0)
         return -1;
+    jail_complain(&vm->guardian.jail, vm->log);
     *fds = (struct vm_launch_fds){
         .agent = steal_fd(&agent), .qmp = steal_fd(&qmp), .console = steal_fd(&console), .output = steal_fd(&output)
     };

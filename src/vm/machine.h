@@ -3,7 +3,9 @@
  * Private to the room `vm`: the object behind struct vm, and the parts that work on it.
  *
  *   launch.c  opens what QEMU needs and starts it under a guardian
+ *   confine.c the jail around it
  *   setup.c   from the agent's greeting to `ready`: clock, root, hosts, volumes
+ *   net.c     what the guest is told of its network, when it is ready
  *   vm.c      the public calls, the sources of events, and the one way to the end
  *   accel.c   which accelerator, and whether KVM really boots
  *
@@ -67,6 +69,8 @@ struct vm {
     size_t image_count;
     uint64_t root_size;
     bool root_on_disk;
+    uint8_t macs[VM_LINKS_MAX][VM_MAC_SIZE]; /* by which the agent finds the cards */
+    size_t link_count;
     char *hostname, *owner;
     struct vm_mount {
         enum vm_volume_kind kind;
@@ -94,6 +98,11 @@ struct vm_launch_fds {
     int agent, qmp, console, output;
 };
 int vm_launch(struct vm *vm, const struct vm_config *config, const struct vm_boot *boot, struct vm_launch_fds *fds, struct gv_error *err);
+
+/* confine.c: the jail for a QEMU with these arguments. fds: all descriptors it gets under their numbers, those of the
+ * shares included; output: its stdout and stderr. */
+int vm_confine(struct jail **out, const struct vm_config *config, const struct vm_args *args, const struct gv_strv *argv, const int *fds,
+               size_t fd_count, int output, struct gv_error *err);
 
 /* The guest runs, so QEMU has loaded the kernel: gives back the memory that holds it. */
 void vm_launch_kernel_loaded(struct vm *vm);

@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -34,7 +36,7 @@ static void end_handles(struct vm *vm);
 static void on_release_late(uv_timer_t *t)
 {
     struct vm *vm = t->data;
-    vm_guardian_kill_qemu(&vm->guardian);
+    vm_guardian_kill(&vm->guardian);
 }
 
 /* Lets the guardian kill QEMU; everything else follows from its end of file. */
@@ -363,6 +365,9 @@ static void copy_config(struct vm *vm, const struct vm_config *c)
     vm->owner = c->user ? gv_strdup(c->user) : NULL;
     vm->root_on_disk = c->root_disk != NULL;
     vm->boot_timeout_ms = c->boot_timeout_ms ? c->boot_timeout_ms : vm->accel == VM_ACCEL_KVM ? BOOT_TIMEOUT_KVM_MS : BOOT_TIMEOUT_TCG_MS;
+    vm->link_count = c->link_count < VM_LINKS_MAX ? c->link_count : VM_LINKS_MAX; /* more are refused later */
+    for (size_t i = 0; i < vm->link_count; i++)
+        memcpy(vm->macs[i], c->links[i].mac, VM_MAC_SIZE);
     vm->mount_count = c->volume_count;
     vm->mounts = gv_calloc(c->volume_count + 1, sizeof(*vm->mounts));
     vm->mount_order = gv_calloc(c->volume_count + 1, sizeof(*vm->mount_order));
@@ -524,6 +529,20 @@ void vm_hold(struct vm *vm, bool hold)
 {
     if (vm->agent && vm->state < VM_CLOSING)
         vm_agent_hold(vm->agent, hold);
+}
+
+void vm_freeze(struct vm *vm, bool freeze)
+{
+    vm_guardian_signal_qemu(&vm->guardian, freeze ? SIGSTOP : SIGCONT);
+}
+
+void vm_limit_files(struct vm *vm, uint64_t bytes)
+{
+    struct rlimit limit;
+    if (vm->state >= VM_ENDING || vm->qemu_ended || prlimit(vm->guardian.qemu_pid, RLIMIT_FSIZE, NULL, &limit) < 0)
+        return;
+    limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max;
+    prlimit(vm->guardian.qemu_pid, RLIMIT_FSIZE, &limit, NULL);
 }
 
 enum vm_accel vm_accel_used(const struct vm *vm)

@@ -40,6 +40,16 @@ struct vm_volume {
     bool give_to_user; /* the mounted directory is given to vm_config.user, so that the image's USER can write */
 };
 
+#define VM_LINKS_MAX 4U
+#define VM_MAC_SIZE 6U
+#define VM_MTU_DEFAULT 1500U
+
+/* A network card. What is at the other end of the wire is the caller's. */
+struct vm_link {
+    int fd; /* QEMU's end of a pair of unix datagram sockets: each datagram is one Ethernet frame without its checksum. A copy is made */
+    uint8_t mac[VM_MAC_SIZE];
+};
+
 struct vm_config {
     const char *const *images; /* paths of .gvmi (or bare squashfs) files, the first on top */
     size_t image_count;
@@ -52,9 +62,12 @@ struct vm_config {
     const char *user;      /* owner of volumes marked give_to_user, as Docker writes users; NULL = root */
     const struct vm_volume *volumes;
     size_t volume_count;
+    const struct vm_link *links; /* eth0, eth1, ... of the guest, down until vm_net_configure() */
+    size_t link_count;
     const char *const *pci_devices; /* addresses ("0000:01:00.0") of devices of the host that the VM gets */
     size_t pci_count;
     bool keep_group;          /* QEMU stays in our process group (for those who measure by it), where the terminal's signals reach it */
+    bool require_jail;        /* QEMU runs in a complete jail (room `jail`) or not at all */
     int console_fd;           /* -1, or where the guest's console goes (a copy is made) */
     unsigned boot_timeout_ms; /* until the agent answers; 0 = 30 s with KVM, 120 s with TCG */
     const struct gv_log *log; /* used until `ended` */
@@ -83,6 +96,12 @@ void vm_kill(struct vm *vm);
 /* While hold is true nothing more is read from the guest (at most what has been received already still comes), so that the caller's memory
  * is bounded whatever many processes write. It makes vm_shutdown() wait for its deadline: end it before that. */
 void vm_hold(struct vm *vm, bool hold);
+
+/* Stops QEMU and all that is in it in the middle of whatever it does, or lets it go on: for moments only. vm_kill() ends a stopped VM, too; vm_shutdown() waits
+ * for its deadline. */
+void vm_freeze(struct vm *vm, bool freeze);
+/* From now on no file that QEMU writes can become larger than that: the guest's write fails with EFBIG. */
+void vm_limit_files(struct vm *vm, uint64_t bytes);
 
 /* KVM or TCG, what it runs with. */
 enum vm_accel vm_accel_used(const struct vm *vm);
@@ -141,6 +160,32 @@ void vm_process_close_stdin(struct vm_process *p);
 void vm_process_resize(struct vm_process *p, uint16_t rows, uint16_t columns);
 /* Sends a signal to the process, or to its process group. Errors (it has ended just now) are ignored. */
 void vm_process_signal(struct vm_process *p, int signal, bool group);
+
+/* ---- network ---------------------------------------------------------------------------------------------------------------------- */
+
+/* How an interface of the guest is to be. Texts and arrays are not needed after the call. */
+struct vm_net {
+    size_t link;                    /* index into vm_config.links */
+    const char *const *addresses;   /* NULL-terminated: "10.0.0.2/24", "fd00::2/64" */
+    const char *const *routes;      /* NULL-terminated: "10.0.0.0/8", or "10.0.0.0/8 via 10.0.0.1"; may be NULL */
+    const char *gateway, *gateway6; /* default routes; NULL or "" = none */
+    unsigned mtu;                   /* 0 = VM_MTU_DEFAULT */
+    const uint8_t *mac;             /* a new one, VM_MAC_SIZE bytes; NULL = as it is */
+};
+
+typedef void (*vm_done_fn)(void *user, const struct gv_error *failed); /* failed is NULL when it is done */
+
+/* Sets an interface up. Only after ready. On success done is called once, from the loop; with GV_E_DIED when the VM ends before the guest has answered,
+ * with GV_E_GUEST and its reason when it refuses; what came before the refused part is done then. Doing it again adds addresses and routes. */
+int vm_net_configure(struct vm *vm, const struct vm_net *net, vm_done_fn done, void *user, struct gv_error *err);
+
+/* What the guest's files about names hold beside localhost and its own name; all NULL-terminated, NULL = none. hosts: "ADDRESS NAME...". */
+struct vm_names {
+    const char *const *hosts, *const *dns, *const *search;
+};
+/* Writes /etc/hosts and /etc/resolv.conf anew; done as in vm_net_configure(). A line that is no address with names is refused by the guest. Calls that overlap
+ * may be done in any order, so make the next one when done has been called. */
+int vm_names_set(struct vm *vm, const struct vm_names *names, vm_done_fn done, void *user, struct gv_error *err);
 
 /* ---- the host -------------------------------------------------------------------------------------------------------------------- */
 

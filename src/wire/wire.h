@@ -124,7 +124,7 @@ enum wire_key {
     KEY_OWNER = 68, /* MOUNT: KEY_USER syntax; the mounted root is given to this user; not with READONLY */
     KEY_MODE = 69,  /* MOUNT: permissions of the mounted root; not with READONLY */
 
-    KEY_IFACE = 80,   /* NET: an interface's index, MAC address ("52:54:..."), or name ("lo") */
+    KEY_IFACE = 80,   /* NET: the MAC address that a card was made with ("52:54:..."), or the name of an interface ("lo") */
     KEY_ADDRESS = 81, /* repeated, "10.0.0.2/24" or "fd00::2/64" */
     KEY_GATEWAY = 82, /* default route; absent or "" = none */
     KEY_ROUTE = 83,   /* repeated, "10.0.0.0/8 via 10.0.0.1" or "10.0.0.0/8" */

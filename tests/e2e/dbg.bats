@@ -134,3 +134,26 @@ END
 	assert_equal "$status" 1
 	assert_contains "$stderr" "deploy's answer"
 }
+
+@test "at a terminal lines can be edited, and are remembered for their user alone" {
+	fake_runtime "out = '[' + list(fields(request[10]))[-1][1].decode() + ']'; say(field(2, id) + field(10, field(1, id))); status(id, 1); status(id, 1, out=out); status(id, 0)"
+	export XDG_STATE_HOME=$PWD/state INPUTRC=/dev/null TERM=dumb
+	history=state/gvmkit/dbg_history
+	/usr/bin/python3 "$E2E/terminal.py" edit gvmkit dbg -r ./runtime -w w
+	assert_equal "$(stat -c %a $history)" 600
+	assert_equal "$(cat $history)" $'first line\nsecond\nthe third\nsecond\ntab\tinside\nafter it\nfirst line'
+	# It stays small, is made private when it was not, and is not followed when it is a link.
+	seq 1 3000 >$history
+	chmod 644 $history
+	/usr/bin/python3 "$E2E/terminal.py" line gvmkit dbg -r ./runtime -w w
+	assert_equal "$(stat -c %a $history)" 600
+	assert_equal "$(wc -l <$history) $(tail -n 1 $history)" "1000 more"
+	rm $history
+	ln -s "$PWD/victim" $history
+	/usr/bin/python3 "$E2E/terminal.py" line gvmkit dbg -r ./runtime -w w >out
+	assert_contains "$(cat out)" "not remembered"
+	[ ! -e victim ]
+	rm $history
+	/usr/bin/python3 "$E2E/terminal.py" line gvmkit dbg --no-history -r ./runtime -w w
+	[ ! -e $history ]
+}

@@ -8,6 +8,7 @@ Each case plays the supervisor (exeunit.py) and fails with an exception.
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -193,6 +194,26 @@ def limits():
         same(refused(r, lambda: r.sh("true", stdout=1 << 30)).code, 2)
 
 
+def odd():
+    """An image with USER, ENV, a relative ENTRYPOINT, VOLUMEs by way of links, and no /etc (runtime.bats makes it)."""
+    deployed = deploy("odd", "--volume-override", '{"/app/other/deep": {"host": {}}}')
+    same([v["path"] for v in deployed["vols"]], ["/app/other/deep", "/real/data"])  # the conversion has followed the image's own
+    with Started("odd", deployed=deployed, start=["start-entrypoint"]) as r:
+        same(json.loads(r.start_output)["entrypoint"]["command"], ["/app/start", "one", "two"])
+        p = r.sh("id -u; id -g; pwd; echo $WHO $HOME $PATH; for v in /app/way/data /app/other/deep; do echo text >$v/file && stat -c '%u %n' $v; done;"
+                 "grep -c 9p /proc/mounts; cat /real/data/file /real/deep/file; grep -v '^#' /etc/hosts | grep -c localhost")
+        same(p.err(), b"")
+        same(p.out().decode().split("\n"), ["1000", "50", "/app", "world / /bin", "1000 /app/way/data", "1000 /app/other/deep", "2", "text", "text", "2", ""])
+        for volume in r.vols.values():
+            with open(f"{volume}/file", encoding="ascii") as f:
+                same(f.read(), "text\n")
+        with open("work/entrypoint.log", encoding="ascii") as f:
+            same(f.read(), "started by 1000 in /app: hello world, one two\n")
+        p = r.run("./start", "mine")
+        same((p.code, p.out()), (0, b"started by 1000 in /app: hello world, mine\n"))
+        same(refused(r, lambda: r.run("start")).code, 1)
+
+
 # ---- the ends ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -268,11 +289,58 @@ def garbage():
 
 def signals():
     """A signal ends the runtime in order."""
+    deployed = deploy()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        with Started(deployed=deployed) as r:
+            p = r.start("/bin/sleep", "1000")
+            r.child.send_signal(number)
+            same(r.status(), 128 + number)
+            same(p.code, 143)
+
+
+def guardian_of(runtime):
+    with open(f"/proc/{qemu_of(runtime)}/stat", encoding="ascii") as f:
+        return int(f.read().rsplit(")", 1)[1].split()[1])
+
+
+def gone(pid, seconds):
+    """Waits until a process has gone."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+                if f.read().rsplit(")", 1)[1].split()[0] == "Z":  # whoever adopts it is slow to notice
+                    return
+        except OSError:
+            return
+        assert time.monotonic() < end, f"{pid} is still there after {seconds} s"
+        time.sleep(0.02)
+
+
+def killed_runtime():
+    """SIGKILL of the runtime takes everything with it, and the work directory can be used again at once."""
+    with Started("user") as r:
+        r.sh("echo text >/data/file; sync")
+        qemu, guardian = qemu_of(r), guardian_of(r)
+        r.child.kill()
+        r.child.wait()
+        gone(qemu, 1)
+        gone(guardian, 1)
+    with Started("user", deployed={"vols": []}) as r:
+        same(r.sh("cat /data/file").out(), b"text\n")
+
+
+def killed_children():
+    """A program that is killed inside the guest is told, and only that one."""
     with Started() as r:
-        p = r.start("/bin/sleep", "1000")
-        r.child.send_signal(signal.SIGTERM)
-        same(r.status(), 143)
-        same(p.code, 143)
+        victim = r.start("/bin/sh", "-c", "echo $$; exec sleep 1000")
+        other = r.start("/bin/sleep", "1000")
+        r.wait(lambda: victim.out().endswith(b"\n"))
+        same(r.sh(f"kill -9 {victim.out().decode()}").code, 0)
+        same((r.finish(victim).code, other.code), (137, None))
+        p = r.sh("kill -9 -1; echo done")  # the agent is none of those that can be killed
+        same((p.code, p.out(), r.finish(other).code), (0, b"done\n", 137))
+        same(r.sh("echo still here").out(), b"still here\n")
 
 
 def death():
@@ -307,15 +375,27 @@ def guest_death():
 
 
 def frozen():
-    """A QEMU that does not react any more does not hold up Shutdown."""
-    with Started() as r:
-        p = r.start("/bin/sleep", "1000")
-        os.kill(qemu_of(r), signal.SIGSTOP)
-        took = r.shutdown()
-        assert took < 3, f"it took {took} s"
-        same(p.code, 137)
-        r.close()
-        same(r.status(), 0)
+    """A QEMU, or a guardian, that does not react any more holds nothing up: every request is answered, Shutdown in time."""
+    deployed = deploy()
+    for victim in (qemu_of, guardian_of):
+        with Started(deployed=deployed) as r:
+            p = r.start("/bin/sleep", "1000")
+            qemu, stopped = qemu_of(r), victim(r)
+            os.kill(stopped, signal.SIGSTOP)
+            if qemu == stopped:
+                r.kill(p, signal.SIGTERM)  # is sent, and nothing comes of it
+                pending = [r.send("run", exeunit.run(r.next_id, "/bin/true", ["true"])) for _ in range(3)]
+            else:
+                pending = []
+            took = r.shutdown()
+            assert took < 3, f"it took {took} s"
+            gone(qemu, 0.1)
+            for id in pending:
+                same(refused(r, lambda: r.answer(id)).code, 0)
+            assert p.code in (137, 143), p.code
+            r.close()
+            same(r.status(), 0)
+            gone(stopped, 1)
 
 
 # ---- the reader that does not read -------------------------------------------------------------------------------------------------
@@ -388,8 +468,85 @@ def start_fails():
     fails("deploy again")
     os.unlink("work/deployment.json")
     deploy()
+    with open("work/deployment.json", encoding="ascii") as f:
+        record = f.read()
+    for bad in (record.replace('"version": 1', '"version": 2'), record[:-20], record.replace('"cpu_cores": 1', '"cpu_cores": "many"'), ""):
+        with open("work/deployment.json", "w", encoding="ascii") as f:
+            f.write(bad)
+        fails("deploy again")
+    with open("work/deployment.json", "w", encoding="ascii") as f:
+        f.write(record)
     fails("GVMKIT_ALLOW_TCG", env={k: v for k, v in environment().items() if k != "GVMKIT_ALLOW_TCG"})
     fails("qemu-system-x86_64", env=environment(PATH="/nowhere"))
+
+
+def changed_image():
+    """An image that has gone, or is not what it was, since deploy."""
+    with open(f"{IMAGES}/base.gvmi", "rb") as f:
+        image = f.read()
+    path = os.path.abspath("image.gvmi")
+
+    def put(data):
+        with open(path, "wb") as f:
+            f.write(data)
+    put(image)
+    options = ["--workdir", os.path.abspath("work"), "--task-package", path]
+    os.mkdir("work")
+    subprocess.run([RUNTIME, *options, "deploy"], stdout=subprocess.DEVNULL, check=True)
+    with open(f"{IMAGES}/user.gvmi", "rb") as f:
+        other = f.read()
+    for data, reason in ((image[:-5], "not the one"), (b"garbage", "not the one"), (b"", "not the one"), (other, "not the one"), (None, "No such file")):
+        if data is None:
+            os.unlink(path)
+        else:
+            put(data)
+        with Started(hello=False, deployed={"vols": []}) as r:
+            e = refused(r, lambda: r.hello(10))
+            assert reason in e.message and path in e.message, e.message
+            same(r.status(), 1)
+    put(image)
+    with Started(deployed={"vols": []}) as r:
+        same(r.sh("echo again").out(), b"again\n")
+
+
+def closed_streams():
+    """Without stdin or stdout there is nobody to serve."""
+    deploy()
+    for shell in ("exec \"$@\" <&-", "exec \"$@\" >&-"):
+        done = subprocess.run(["sh", "-c", shell, "sh", *prefix("base"), "start"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, env=environment(), timeout=30, check=False)
+        same((done.returncode, done.stdout), (1, b""))
+        assert b"of which one is closed" in done.stderr and done.stderr.count(b"\n") == 1, done.stderr
+
+
+def full():
+    """A work directory, work, whose file system is full: what needs room there fails and says so, all else goes on."""
+    options = ["--storage-gib", "0.01", "--volume-override", '{"/v":{"host":{}},"/s":{"storage":{"size":"4 MiB"}}}']
+    deployed = deploy("base", *options)
+    with open("work/filling", "wb", buffering=0) as f:
+        try:
+            while f.write(bytes(65536)):
+                pass
+        except OSError:
+            pass
+        try:
+            while f.write(bytes(1)):
+                pass
+        except OSError:
+            pass
+    before = sorted(os.listdir("work"))
+    again = subprocess.run([*prefix("base", *options), "deploy"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), check=False)
+    same((again.returncode, again.stdout), (1, b""))
+    assert b"No space left" in again.stderr, again.stderr
+    same(sorted(os.listdir("work")), before)
+    with Started("base", deployed=deployed, start=["start-entrypoint"]) as r:
+        p = r.sh("echo text >/v/file && sync; dd if=/dev/zero of=/v/more bs=64k count=4; echo end")
+        assert b"No space left" in p.err() and p.out().endswith(b"end\n"), (p.out(), p.err())
+        r.sh("dd if=/dev/zero of=/s/file bs=64k count=32; sync")  # the disk image has no room to be written; the VM lives
+        same(r.sh("echo here").out(), b"here\n")
+        assert r.shutdown() < 3
+        r.close()
+        same(r.status(), 0)
 
 
 def one_at_a_time():
@@ -486,15 +643,45 @@ def volumes():
         same(r.sh("cat /golem/disk/file; echo more >/golem/disk/more").out(), b"text\n")
 
 
+def stored(path):
+    """Bytes that a directory takes of the disk, as a quota would count them."""
+    total = 0
+    for top, dirs, files in os.walk(path):
+        for name in dirs + files:
+            st = os.lstat(os.path.join(top, name))
+            total += max(st.st_blocks * 512, 4096) // (1 if stat.S_ISDIR(st.st_mode) else st.st_nlink)
+    return total
+
+
 def quota():
-    """Volumes that hold more than --storage-gib end the VM, and the processes are told why."""
-    with Started("user", options=["--storage-gib", "0.1", "--volume-override", '{"/s":{"storage":{"size":"50 MiB"}}}']) as r:
+    """A file cannot grow beyond what --storage-gib leaves; many files that do end the VM, and the processes are told why."""
+    options = ["--storage-gib", "0.1", "--volume-override", '{"/s":{"storage":{"size":"50 MiB"}}}']
+    limit = int(0.1 * (1 << 30)) - (50 << 20)
+    with Started("user", options=options) as r:
         p = r.sh("dd if=/dev/zero of=/data/file bs=1M count=40; sync; sleep 3; rm /data/file")
         same(p.code, 0)
-        p = r.start("/bin/sh", "-c", "dd if=/dev/zero of=/data/file bs=1M count=90; sleep 1000")
-        same(r.status(60), 1)
-        assert p.code != 0 and b"--storage-gib" in p.err(), (p.code, p.err())
-        assert "--storage-gib" in r.stderr(), r.stderr()
+        p = r.sh("dd if=/dev/zero of=/data/file bs=1M count=90; echo $?; stat -c %s /data/file; rm /data/file", timeout=SLOW)
+        assert b"File too large" in p.err(), p.err()
+        code, size = p.out().split()
+        assert code == b"1" and int(size) <= limit, (code, size, limit)
+        same(r.sh("echo text >/data/file; cat /data/file; dd if=/dev/zero of=/s/file bs=1M count=30 2>/dev/null; echo $?").out(), b"text\n0\n")
+    writers = {
+        "many files": "i=0; while :; do i=$((i+1)); dd if=/dev/zero of=/data/$i bs=1M count=5 2>/dev/null; done",
+        "writers at once": "for i in 1 2 3 4 5 6 7 8; do (while :; do dd if=/dev/zero bs=1M count=1 2>/dev/null; done >/data/$i) & done; wait",
+        "small files": "cd /data; n=0; while mkdir $n; do cd $n; for i in 0 1 2 3 4 5 6 7 8 9; do for k in 0 1 2 3 4 5 6 7 8 9; do : >$i$k; done; done; cd ..; n=$((n+1)); done",
+        "deep directories": "cd /data; while mkdir d; do cd d; done; sleep 1000",
+    }
+    for name, script in writers.items():
+        small = "0.004" if name in ("small files", "deep directories") else "0.1"
+        limit = int(float(small) * (1 << 30))
+        with Started("user", options=["--storage-gib", small]) as r:
+            p = r.start("/bin/sh", "-c", script)
+            same(r.status(120), 1)
+            assert p.code != 0 and b"--storage-gib" in p.err(), (p.code, p.err())
+            assert "--storage-gib" in r.stderr(), r.stderr()
+            over = max(0, sum(stored(path) for path in r.vols.values()) - limit)
+            print(f"{name}: {over / (1 << 20):.2f} MiB more than {limit / (1 << 20):.0f}")
+            assert over < 8 << 20, over
 
 
 def root():

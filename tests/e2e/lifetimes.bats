@@ -113,6 +113,23 @@ finish()
 	assert_equal "$status" 130
 }
 
+@test "a frozen QEMU or guardian holds nothing up" {
+	start_vm
+	kill -STOP "$(qemu_pid)"
+	kill -INT "$pid"
+	sleep 0.3
+	kill -INT "$pid"
+	finish
+	assert_equal "$status" 130
+	assert_nothing_left
+	start_vm
+	kill -STOP "$(named gvmkit-guardian)"
+	kill -INT "$pid"
+	finish
+	assert_equal "$status" 130
+	assert_nothing_left
+}
+
 @test "Ctrl-C during the boot is clean" {
 	for wait in 0.05 0.2 0.5; do
 		gvmkit run --accel "$ACCEL" --entrypoint sleep "$IMAGES/user.gvmi" 60 >out 2>err &

@@ -166,7 +166,7 @@ assert_runtime_error()
 	run --separate-stderr env GVMKIT_ALLOW_TCG=1 "$RUNTIME" --accel "$ACCEL" --test-timeout 120 --test-cpu-cores 2 --test-mem-gib 0.25 test
 	assert_equal "$stderr" ""
 	assert_equal "$status" 0
-	assert_equal "$(jq -c '[.cpu_cores,.memory_mib > 200]' <<<"$output")" '[2,true]'
+	assert_equal "$(jq -c '[.cpu_cores,.memory_mib > 200,.network_devices,.network_datagrams > 0]' <<<"$output")" '[2,true,1,true]'
 }
 
 @test "test fails with the reason when the time or the machine does not suffice" {
@@ -188,7 +188,7 @@ assert_runtime_error()
 	number() { sed -n "s/^$1[[:space:]]*: //p" /proc/cpuinfo | head -n 1; }
 	assert_equal "$(jq -r '.properties["golem.inf.cpu.model"]' <<<"$output")" "Stepping $(number stepping) Family $(number 'cpu family') Model $(number model)"
 	assert_equal "$(jq -r '.properties["golem.inf.cpu.vendor"]' <<<"$output")" "$(number vendor_id)"
-	assert_contains "$(jq -r '.properties["golem.runtime.capabilities"][]' <<<"$output")" start-entrypoint
+	assert_equal "$(jq -c '.properties["golem.runtime.capabilities"]' <<<"$output")" '["inet","vpn","manifest-support","start-entrypoint"]'
 	assert_contains "$(jq -r '.properties["golem.inf.cpu.capabilities"][]' <<<"$output")" sse2
 }
 
@@ -205,6 +205,23 @@ assert_runtime_error()
 
 @test "a run has the output, code, environment, directory and user that it should" {
 	case_ runs
+}
+
+@test "an image with USER, ENV, relative ENTRYPOINT, linked VOLUMEs and no /etc is as the contract says" {
+	/usr/bin/python3 - <<END
+import sys
+sys.path.insert(0, "$E2E")
+from images import *
+layer = Layer().dir("bin").add("bin/busybox", data=busybox(), mode=0o755)
+for applet in ("sh", "id", "stat", "cat", "grep", "ls"):
+    layer.hard("bin/" + applet, "bin/busybox", mode=0o755)
+layer.dir("app").add("app/start", data=b'#!/bin/sh\\necho "started by \$(id -u) in \$PWD: hello \$WHO, \$*"\\n', mode=0o755)
+layer.link("app/way", "../real").link("app/other", "/app/../app/way").dir("real").dir("real/data")
+docker("$IMAGES/odd.tar", {"Env": ["PATH=/bin", "WHO=world"], "User": "1000:50", "WorkingDir": "/app", "Entrypoint": ["./start", "one"],
+                           "Cmd": ["two"], "Volumes": {"/app/way/data": {}}}, [layer.bytes()])
+END
+	gvmkit build "$IMAGES/odd.tar" -o "$IMAGES/odd.gvmi" >/dev/null
+	case_ odd
 }
 
 @test "a program that cannot be started is an error answer, and no event" {
@@ -253,6 +270,33 @@ assert_runtime_error()
 
 @test "a guest that switches itself off is told" {
 	case_ guest_death
+}
+
+@test "SIGKILL of the runtime ends everything, and nothing is in the way of the next" {
+	case_ killed_runtime
+}
+
+@test "a program that is killed inside the guest is told" {
+	case_ killed_children
+}
+
+@test "an image that has gone or changed since deploy is told" {
+	case_ changed_image
+}
+
+@test "start without stdin or stdout is refused" {
+	case_ closed_streams
+}
+
+@test "a full work directory is told, and ends nothing" {
+	mkdir work
+	truncate -s 12M disk
+	mkfs.ext4 -q -F disk
+	mount -o loop disk work 2>/dev/null || skip "there are no loop devices here"
+	status=0
+	case_ full || status=$?
+	umount -l work
+	assert_equal "$status" 0
 }
 
 @test "a frozen QEMU does not hold up Shutdown" {

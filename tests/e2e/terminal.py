@@ -1,9 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Drive an interactive shell in a VM through a real terminal, as a person would: terminal.py COMMAND...
+"""Drive a program through a real terminal, as a person would: terminal.py shell|edit|line COMMAND...
 
-Checks that it is a terminal, that it has our size and follows when ours changes, that Ctrl-C reaches the program and
-not the session, that colours arrive as they are, and that the exit status and our terminal's settings come back.
+shell: an interactive shell in a VM. It has a terminal of our size and follows when ours changes, Ctrl-C reaches the program and not the session,
+colours arrive as they are, and the exit status and our terminal's settings come back.
+
+edit: two sessions of a prompt that prints each line it gets in brackets. Lines can be edited, Ctrl-C empties one, Ctrl-D ends, and the second session
+knows the lines of the first.
+
+line: a session of one line, `more`. What came before the prompt is printed.
 """
 
 import fcntl
@@ -17,74 +22,121 @@ import termios
 import time
 
 
-def main():
-    pid, fd = pty.fork()
-    if pid == 0:
-        os.execvp(sys.argv[1], sys.argv[1:])
-    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 101, 0, 0))
-    before = termios.tcgetattr(fd)
-    seen = b""
+class Terminal:
+    def __init__(self, argv):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execvp(argv[0], argv)
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 101, 0, 0))
+        self.before = termios.tcgetattr(self.fd)
+        self.seen = b""
 
-    def expect(pattern, seconds=90):
-        nonlocal seen
+    def expect(self, pattern, seconds=90):
         deadline = time.monotonic() + seconds
         while True:
-            m = re.search(pattern, seen)
+            m = re.search(pattern, self.seen)
             if m:
-                seen = seen[m.end():]
+                self.seen = self.seen[m.end():]
                 return m
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select([fd], [], [], left)[0]:
-                sys.exit(f"terminal: waited in vain for {pattern!r}, saw {seen!r}")
+            if left <= 0 or not select.select([self.fd], [], [], left)[0]:
+                sys.exit(f"terminal: waited in vain for {pattern!r}, saw {self.seen!r}")
             try:
-                data = os.read(fd, 65536)
+                data = os.read(self.fd, 65536)
             except OSError:
                 data = b""
             if not data:
-                sys.exit(f"terminal: it ended before {pattern!r}, saw {seen!r}")
-            seen += data
+                sys.exit(f"terminal: it ended before {pattern!r}, saw {self.seen!r}")
+            self.seen += data
 
-    def say(text):
-        os.write(fd, text.encode())
+    def say(self, text):
+        os.write(self.fd, text.encode())
 
-    expect(rb"[#$] ")
-    say("tty; stty size; echo term=$TERM\r")
-    expect(rb"/dev/pts/\d+\r\n")
-    expect(rb"33 101\r\n")
-    expect(rb"term=\w+")
-    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 44, 122, 0, 0))
+    def end(self, wanted):
+        """It ends by itself, with this status, and leaves the terminal as it was."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            done, status = os.waitpid(self.pid, os.WNOHANG)
+            if done:
+                break
+            if select.select([self.fd], [], [], 0.1)[0]:
+                try:
+                    os.read(self.fd, 65536)
+                except OSError:
+                    pass
+        else:
+            sys.exit("terminal: it did not end")
+        if os.waitstatus_to_exitcode(status) != wanted:
+            sys.exit(f"terminal: the status is {os.waitstatus_to_exitcode(status)}, not {wanted}")
+        if self.before[:4] != termios.tcgetattr(self.fd)[:4]:
+            sys.exit("terminal: our terminal's settings did not come back")
+        os.close(self.fd)
+
+
+def shell(argv):
+    t = Terminal(argv)
+    t.expect(rb"[#$] ")
+    t.say("tty; stty size; echo term=$TERM\r")
+    t.expect(rb"/dev/pts/\d+\r\n")
+    t.expect(rb"33 101\r\n")
+    t.expect(rb"term=\w+")
+    fcntl.ioctl(t.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 44, 122, 0, 0))
     for _ in range(50):
         time.sleep(0.1)
-        say("stty size\r")
-        if expect(rb"(\d+ \d+)\r\n").group(1) == b"44 122":
+        t.say("stty size\r")
+        if t.expect(rb"(\d+ \d+)\r\n").group(1) == b"44 122":
             break
     else:
         sys.exit("terminal: the new size did not arrive")
-    say("printf '\\033[31mred\\033[0m\\n'\r")
-    expect(rb"\x1b\[31mred\x1b\[0m\r\n")
-    say("sleep 600\r")
+    t.say("printf '\\033[31mred\\033[0m\\n'\r")
+    t.expect(rb"\x1b\[31mred\x1b\[0m\r\n")
+    t.say("sleep 600\r")
     time.sleep(1.5)
-    os.write(fd, b"\x03")
-    say("echo st$?atus\r")
-    expect(rb"st130atus\r\n")
-    say("exit 5\r")
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            break
-        if select.select([fd], [], [], 0.1)[0]:
-            try:
-                os.read(fd, 65536)
-            except OSError:
-                pass
-    else:
-        sys.exit("terminal: it did not end after `exit`")
-    if os.waitstatus_to_exitcode(status) != 5:
-        sys.exit(f"terminal: the status is {os.waitstatus_to_exitcode(status)}, not 5")
-    after = termios.tcgetattr(fd)
-    if before[:4] != after[:4]:
-        sys.exit("terminal: our terminal's settings did not come back")
+    t.say("\x03")
+    t.say("echo st$?atus\r")
+    t.expect(rb"st130atus\r\n")
+    t.say("exit 5\r")
+    t.end(5)
 
 
-main()
+def edit(argv):
+    up, left, home, rubout, ctrl_c, ctrl_d = "\x1b[A", "\x1b[D", "\x01", "\x7f", "\x03", "\x04"
+    t = Terminal(argv)
+    for typed, wanted in (("first lime" + rubout * 2 + "ne", "first line"), ("secod" + left + "n", "second"), (" secret", " secret"),
+                          ("third" + home + "the ", "the third"), (up, "the third"), (up * 2, "second"), ("tab\tinside", "tab\tinside")):
+        t.expect(rb"sh> ")
+        t.say(typed + "\r")
+        t.expect(re.escape(f"[{wanted}]".encode()))
+    t.expect(rb"sh> ")
+    t.say("given up")
+    t.expect(b"given up")
+    t.say(ctrl_c)
+    t.expect(rb"sh> ")
+    t.say("after it\r")
+    t.expect(re.escape(b"[after it]"))
+    t.expect(rb"sh> ")
+    t.say(ctrl_d)
+    t.end(0)
+    t = Terminal(argv)
+    t.expect(rb"sh> ")
+    for wanted in ("after it", "tab\tinside", "second", "the third", "second", "first line"):
+        t.say(up)
+        t.expect(wanted.split("\t")[0].encode())
+    t.say("\r")
+    t.expect(re.escape(b"[first line]"))
+    t.expect(rb"sh> ")
+    t.say(ctrl_d)
+    t.end(0)
+
+
+def line(argv):
+    t = Terminal(argv)
+    print(t.expect(rb"(?s)(.*)sh> ").group(1).decode())
+    t.say("more\r")
+    t.expect(rb"\[more\]")
+    t.expect(rb"sh> ")
+    t.say("\x04")
+    t.end(0)
+
+
+{"shell": shell, "edit": edit, "line": line}[sys.argv[1]](sys.argv[2:])

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * The self-test's program, alone in its image: ya-self-test DIRECTORY. It finds out what there is, writes to the root and to the directory, reads
- * it again, and prints what it has found as JSON. The status is 1, and stderr says why, when something does not work.
+ * it again, sends a datagram and gets it back, and prints what it has found as JSON. The status is 1, and stderr says why, when something does not work.
  */
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/sysinfo.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "exeunit/selftest/selftest.h"
@@ -48,6 +51,34 @@ static void write_and_read(const char *path)
     }
 }
 
+/* Sends a datagram over the network card until it comes back. Returns how many had to be sent. */
+static unsigned echo(void)
+{
+    enum { TRIES = 20, PATIENCE_US = 500000 };
+    const struct timeval patience = { .tv_usec = PATIENCE_US };
+    struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(SELFTEST_PORT) };
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    inet_pton(AF_INET, SELFTEST_HOST, &to.sin_addr);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0 ||
+        connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0)
+        die("network");
+    for (unsigned i = 1; i <= TRIES; i++) {
+        if (send(fd, pattern, SELFTEST_DATAGRAM, 0) < 0)
+            die("send over the network");
+        ssize_t n = recv(fd, again, sizeof(again), 0);
+        if (n < 0)
+            continue;
+        close(fd);
+        if (n != SELFTEST_DATAGRAM || memcmp(pattern, again, SELFTEST_DATAGRAM) != 0) {
+            fprintf(stderr, "network: what was sent is not what comes back\n");
+            exit(1);
+        }
+        return i;
+    }
+    fprintf(stderr, "network: nothing comes back\n");
+    exit(1);
+}
+
 /* Network devices but the loopback. */
 static unsigned count_devices(void)
 {
@@ -75,7 +106,8 @@ int main(int argc, char **argv)
     write_and_read(path);
     if (sysinfo(&info) < 0)
         die("sysinfo");
-    printf("{\"cpu_cores\":%ld,\"memory_mib\":%llu,\"network_devices\":%u}\n", sysconf(_SC_NPROCESSORS_ONLN),
-           (unsigned long long)info.totalram * info.mem_unit >> 20, count_devices());
+    unsigned datagrams = echo();
+    printf("{\"cpu_cores\":%ld,\"memory_mib\":%llu,\"network_devices\":%u,\"network_datagrams\":%u}\n", sysconf(_SC_NPROCESSORS_ONLN),
+           (unsigned long long)info.totalram * info.mem_unit >> 20, count_devices(), datagrams);
     return fflush(stdout) == 0 ? 0 : 1;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * The input is a squashfs, with a good trailer put behind it. It is extracted beside a directory that it must not touch, into a target that is new, then
- * into one that holds what it left there; and it is compared with itself, in which there must be no difference. Whatever happens, the directory above
+ * into one that holds what it left there, and as a share; and it is compared with itself, in which there must be no difference. Whatever happens, the directory above
  * the target must hold the two names that it had, and the file that the images would like to change must be what it was.
  */
 #include <dirent.h>
@@ -89,6 +89,23 @@ static int any_difference(void *user, const struct compare_entry *e)
     return 1;
 }
 
+/* As a share, of the whole image or of a directory. What was measured before is not less than what is made. */
+static void share(struct gvmi_image *img, struct ground *g, bool whole)
+{
+    static const char *const hollow[] = { "/dir/out", "/link", NULL };
+    const struct extract_options options = { .share = true, .root = whole ? NULL : "/dir", .hollow = hollow, .max_bytes = 4 << 20 };
+    struct extract_result made = { 0 };
+    struct gv_error err = GV_ERROR_INIT;
+    uint64_t bytes = 0;
+    must(gv_remove_tree(g->target, &err) == 0, err.msg);
+    bool measured = extract_measure(img, &options, &bytes, &err) == 0;
+    if (extract_image(img, g->target, &options, &made, &err) == 0)
+        must(measured && made.bytes <= bytes, "a share was measured wrongly");
+    else
+        must(mkdir(g->target, 0755) == 0, "something is left of a share that failed");
+    check(g);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     /* The CRC-32 of the JSON and its length, as the format has them. */
@@ -119,6 +136,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     options.path_count = sizeof(paths) / sizeof(paths[0]);
     extract_image(img, g.target, &options, NULL, &err);
     check(&g);
+    share(img, &g, size % 2);
     must(compare_files(img, again, NULL, any_difference, NULL, NULL, &err) != 1, "an image differs from itself");
     finish(&g);
     return 0;

@@ -124,11 +124,18 @@ static void test_too_many(void **state)
     check_refused(gv_buf_str(&b), "more than");
 }
 
+static void write_file(const char *path, const char *text)
+{
+    cleanup_fclose FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+}
+
 static void test_record(void **state)
 {
     (void)state;
     struct deployment_volume volumes[] = {
-        { .kind = VM_VOLUME_DIRECTORY, .path = (char[]){ "/a" }, .name = (char[]){ "vol-1" } },
+        { .kind = VM_VOLUME_DIRECTORY, .path = (char[]){ "/a" }, .name = (char[]){ "vol-1" }, .seeded = true },
         { .kind = VM_VOLUME_DISK, .path = (char[]){ "/b" }, .name = (char[]){ "vol-2.img" }, .size = 1 << 20 },
         { .kind = VM_VOLUME_RAM, .path = (char[]){ "/" }, .size = 4096 },
     };
@@ -137,7 +144,11 @@ static void test_record(void **state)
     };
     gv_strv_add(&d.packages, "/img \"1\".gvmi");
     gv_strv_add(&d.packages, "/img2");
-    assert_int_equal(deployment_write(&d, dir, NULL), 0);
+    gv_strv_add(&d.marks, "1");
+    gv_strv_add(&d.marks, "2");
+    struct gv_outfile *record;
+    assert_int_equal(deployment_prepare(&record, &d, dir, NULL), 0);
+    assert_int_equal(gv_outfile_commit(record, NULL), 0);
     cleanup_deployment struct deployment got = { 0 };
     struct gv_error err = GV_ERROR_INIT;
     if (deployment_read(&got, dir, &err) < 0)
@@ -148,23 +159,50 @@ static void test_record(void **state)
     assert_string_equal(got.hostname, "h");
     assert_int_equal(got.packages.count, 2);
     assert_string_equal(got.packages.items[0], "/img \"1\".gvmi");
+    assert_string_equal(got.marks.items[1], "2");
     assert_int_equal(got.volume_count, 3);
     for (size_t i = 0; i < 3; i++) {
         assert_int_equal(got.volumes[i].kind, volumes[i].kind);
         assert_string_equal(got.volumes[i].path, volumes[i].path);
         assert_int_equal(got.volumes[i].size, volumes[i].size);
+        assert_int_equal(got.volumes[i].seeded, volumes[i].seeded);
     }
     assert_string_equal(got.volumes[1].name, "vol-2.img");
     assert_null(got.volumes[2].name);
     gv_strv_clear(&d.packages);
+    gv_strv_clear(&d.marks);
+}
+
+/* An image is known again by what is in it, not by its times. */
+static void test_images(void **state)
+{
+    (void)state;
+    cleanup_free char *path = gv_asprintf("%s/image", dir);
+    struct deployment d = { 0 };
+    struct gv_error err = GV_ERROR_INIT;
+    write_file(path, "hsqs and more");
+    gv_strv_add(&d.packages, path);
+    gv_strv_take(&d.marks, deployment_mark(path, &err));
+    assert_int_equal(deployment_check_images(&d, &err), 0);
+    const struct timespec times[2] = { { .tv_sec = 7 }, { .tv_sec = 7 } };
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+    assert_int_equal(deployment_check_images(&d, &err), 0);
+    write_file(path, "hsqs and MORE");
+    assert_int_equal(deployment_check_images(&d, &err), -1);
+    assert_non_null(strstr(err.msg, "not the one that was deployed"));
+    write_file(path, "hsqs and more, and more");
+    assert_int_equal(deployment_check_images(&d, &err), -1);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(deployment_check_images(&d, &err), -1);
+    assert_int_equal(err.code, GV_E_NOT_FOUND);
+    gv_strv_clear(&d.packages);
+    gv_strv_clear(&d.marks);
 }
 
 static void write_record(const char *text)
 {
     cleanup_free char *path = gv_asprintf("%s/" DEPLOYMENT_FILE, dir);
-    cleanup_fclose FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    assert_true(fputs(text, f) >= 0);
+    write_file(path, text);
 }
 
 static void test_bad_records(void **state)
@@ -175,18 +213,20 @@ static void test_bad_records(void **state)
         "",
         "[]",
         "{}",
-        "{\"cpu_cores\":1,\"mem_mib\":256,\"task_packages\":[\"/a\"],\"user\":[0,0],\"volumes\":[],\"mounts\":[],\"hostname\":\"golem\"}",
+        "{\"cpu_cores\":1,\"mem_mib\":256,\"task_packages\":[\"/"
+        "a\"],\"package_marks\":[\"m\"],\"user\":[0,0],\"volumes\":[],\"mounts\":[],\"hostname\":\"golem\"}",
         HEAD "\"task_packages\":[],\"volumes\":[]}",
         HEAD "\"task_packages\":[1],\"volumes\":[]}",
-        HEAD "\"task_packages\":[\"/a\"]}",
-        HEAD "\"task_packages\":[\"/a\"],\"volumes\":[{}]}",
-        HEAD "\"task_packages\":[\"/a\"],\"volumes\":[{\"type\":\"host\",\"path\":\"/v\"}]}",
-        HEAD "\"task_packages\":[\"/a\"],\"volumes\":[{\"type\":\"host\",\"path\":\"/v\",\"name\":\"../etc\"}]}",
-        HEAD "\"task_packages\":[\"/a\"],\"volumes\":[{\"type\":\"host\",\"path\":\"/v\",\"name\":\"vol-/../x\"}]}",
-        HEAD "\"task_packages\":[\"/a\"],\"volumes\":[{\"type\":\"host\",\"path\":\"v\",\"name\":\"vol-x\"}]}",
-        HEAD "\"task_packages\":[\"/a\"],\"volumes\":[{\"type\":\"host\",\"path\":\"/\",\"name\":\"vol-x\"}]}",
-        HEAD "\"task_packages\":[\"/a\"],\"volumes\":[{\"type\":\"ram\",\"path\":\"/r\"}]}",
-        HEAD "\"task_packages\":[\"/a\"],\"volumes\":[{\"type\":\"ram\",\"path\":\"/r\",\"size\":-1}]}",
+        HEAD "\"task_packages\":[\"/a\"],\"package_marks\":[\"m\"]}",
+        HEAD "\"task_packages\":[\"/a\"],\"package_marks\":[\"m\"],\"volumes\":[{}]}",
+        HEAD "\"task_packages\":[\"/a\"],\"package_marks\":[\"m\"],\"volumes\":[{\"type\":\"host\",\"path\":\"/v\"}]}",
+        HEAD "\"task_packages\":[\"/a\"],\"package_marks\":[\"m\"],\"volumes\":[{\"type\":\"host\",\"path\":\"/v\",\"name\":\"../etc\"}]}",
+        HEAD
+        "\"task_packages\":[\"/a\"],\"package_marks\":[\"m\"],\"volumes\":[{\"type\":\"host\",\"path\":\"/v\",\"name\":\"vol-/../x\"}]}",
+        HEAD "\"task_packages\":[\"/a\"],\"package_marks\":[\"m\"],\"volumes\":[{\"type\":\"host\",\"path\":\"v\",\"name\":\"vol-x\"}]}",
+        HEAD "\"task_packages\":[\"/a\"],\"package_marks\":[\"m\"],\"volumes\":[{\"type\":\"host\",\"path\":\"/\",\"name\":\"vol-x\"}]}",
+        HEAD "\"task_packages\":[\"/a\"],\"package_marks\":[\"m\"],\"volumes\":[{\"type\":\"ram\",\"path\":\"/r\"}]}",
+        HEAD "\"task_packages\":[\"/a\"],\"package_marks\":[\"m\"],\"volumes\":[{\"type\":\"ram\",\"path\":\"/r\",\"size\":-1}]}",
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         cleanup_deployment struct deployment d = { 0 };
@@ -255,6 +295,7 @@ int main(void)
         cmocka_unit_test(test_storage),
         cmocka_unit_test(test_too_many),
         cmocka_unit_test_setup_teardown(test_record, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_images, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_records, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
         cmocka_unit_test_setup_teardown(test_disk, setup, teardown),

@@ -119,9 +119,33 @@ static void test_refused(void **state)
                                          "--test-timeout|0|test",
                                          "--accel|x|test",
                                          "--version=1",
+                                         "--dns|1.1.1|start",
+                                         "--dns|1.1.1.1,|start",
+                                         "--dns|dns.example|start",
+                                         "--inet-mtu|1279|start",
+                                         "--inet-mtu|65267|start",
                                          "deploy|--nonsense" };
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
         refuse(wrong[i]);
+}
+
+static void test_networks(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line, *dns;
+        unsigned mtu;
+    } cases[] = { { "start", "1.1.1.1|8.8.8.8", 1500 },
+                  { "--dns|9.9.9.9,fd00::1|10.0.0.1|--inet-mtu|65266|start", "9.9.9.9|fd00::1|10.0.0.1", 65266 },
+                  { "--dns|none|--inet-mtu=1280|start", "", 1280 } };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct exeunit_options o;
+        assert_int_equal(parse(&o, cases[i].line, NULL), 0);
+        cleanup_free char *dns = joined(&o.dns);
+        assert_string_equal(dns, cases[i].dns);
+        assert_int_equal(o.inet_mtu, cases[i].mtu);
+        exeunit_options_clear(&o);
+    }
 }
 
 static void test_values(void **state)
@@ -179,13 +203,15 @@ static void test_values(void **state)
 
 int main(void)
 {
-    static const char *const variables[] = { "YA_RUNTIME_VM_PCI_DEVICE",   "YA_RUNTIME_VOLUME_OVERRIDE",   "YA_RUNTIME_HOSTNAME",
-                                             "YA_RUNTIME_VM_TEST_TIMEOUT", "YA_RUNTIME_VM_TEST_CPU_CORES", "YA_RUNTIME_VM_TEST_MEM_GIB" };
+    static const char *const variables[] = {
+        "YA_RUNTIME_VM_PCI_DEVICE",     "YA_RUNTIME_VOLUME_OVERRIDE", "YA_RUNTIME_HOSTNAME", "YA_RUNTIME_VM_TEST_TIMEOUT",
+        "YA_RUNTIME_VM_TEST_CPU_CORES", "YA_RUNTIME_VM_TEST_MEM_GIB", "GVMKIT_DNS",          "GVMKIT_INET_MTU"
+    };
     for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++)
         unsetenv(variables[i]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_orders),  cmocka_unit_test(test_arguments), cmocka_unit_test(test_help),
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_values),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_networks),  cmocka_unit_test(test_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 
@@ -346,12 +347,144 @@ static void test_depth(void **state)
     remove_dir(dir);
 }
 
+/* ---- shares ---- */
+
+static uint64_t share_number(const char *path, const char *name)
+{
+    unsigned char b[9];
+    uint64_t value = 0;
+    ssize_t n = lgetxattr(path, name, b, sizeof(b));
+    if (n != 4 && n != 8)
+        fail_msg("%s has no %s", path, name);
+    while (n-- > 0)
+        value = value << 8 | b[n];
+    return value;
+}
+
+static void check_share(const char *path, const struct image_inode *i)
+{
+    struct stat st;
+    assert_int_equal(lstat(path, &st), 0);
+    assert_int_equal(st.st_mode, i->type == IMAGE_DIR ? S_IFDIR | 0700 : S_IFREG | 0600);
+    assert_int_equal(st.st_uid, geteuid());
+    assert_int_equal(share_number(path, "user.virtfs.uid"), i->uid);
+    assert_int_equal(share_number(path, "user.virtfs.gid"), i->gid);
+    assert_int_equal(share_number(path, "user.virtfs.mode"), type_bits[i->type] | i->mode);
+    if (i->type == IMAGE_CHAR || i->type == IMAGE_BLOCK)
+        assert_int_equal(share_number(path, "user.virtfs.rdev"), makedev(i->u.rdev.major, i->u.rdev.minor));
+    else
+        assert_true(lgetxattr(path, "user.virtfs.rdev", &st, sizeof(st)) < 0 && errno == ENODATA);
+    if (i->type == IMAGE_SYMLINK) {
+        cleanup_buf struct gv_buf text = { 0 };
+        assert_int_equal(gv_read_file(path, 4096, &text, NULL), 0);
+        assert_string_equal(gv_buf_str(&text), i->u.target);
+    }
+}
+
+static void check_shares_below(const struct image_node *dir, const char *path)
+{
+    size_t count = image_node_child_count(dir);
+    struct image_node **children = image_node_children(dir);
+    check_share(path, dir->inode);
+    for (size_t i = 0; i < count; i++) {
+        cleanup_free char *below = gv_asprintf("%s/%s", path, children[i]->name);
+        if (children[i]->inode->type == IMAGE_DIR)
+            check_shares_below(children[i], below);
+        else
+            check_share(below, children[i]->inode);
+    }
+    free(children);
+}
+
+static bool has_user_xattrs(const char *dir)
+{
+    return setxattr(dir, "user.probe", "", 0, 0) == 0;
+}
+
+/* A share has everything, devices too, whoever makes it, as QEMU's 9p server would have stored it. */
+static void test_share(void **state)
+{
+    (void)state;
+    char *dir = make_dir();
+    if (!has_user_xattrs(dir)) {
+        remove_dir(dir);
+        print_message("no user xattrs here\n");
+        skip();
+    }
+    struct image_tree *t = tree_of_all_kinds();
+    int fd;
+    struct gvmi_image *img = image_of(t, 4096, &fd);
+    cleanup_free char *target = gv_asprintf("%s/out", dir);
+    struct extract_options o = { .share = true };
+    struct extract_result r;
+    mode_t before = umask(077);
+    extract_or_fail(img, target, &o, &r);
+    umask(before);
+    check_shares_below(image_tree_root(t), target);
+    assert_int_equal(r.devices_left_out + r.bits_left_out, 0);
+    gvmi_close(img);
+    close(fd);
+    image_tree_free(t);
+    remove_dir(dir);
+}
+
+/* One directory of an image, found through links, with parts that stay empty; attributes of the server's own are not the image's to give. */
+static void test_share_of_a_directory(void **state)
+{
+    (void)state;
+    char *dir = make_dir();
+    if (!has_user_xattrs(dir)) {
+        remove_dir(dir);
+        skip();
+    }
+    struct image_tree *t = tree_new();
+    struct image_node *a = tree_text(t, "srv/real/a", "hello");
+    image_node_add(t, tree_dir(t, "srv/real/sub"), "again", 5, a->inode);
+    image_node_add(t, tree_dir(t, "outside"), "elsewhere", 9, a->inode);
+    tree_text(t, "srv/real/inner/hidden", "hidden");
+    tree_dir(t, "srv/real/inner")->inode->uid = 7;
+    tree_link(t, "srv/link", "../outside/../srv/real");
+    tree_xattr(t, a, "user.mine", "v", 1);
+    tree_xattr(t, a, "user.virtfs.uid", "\0\0\0\0", 4);
+    a->inode->uid = 4711;
+    int fd;
+    struct gvmi_image *img = image_of(t, 4096, &fd);
+    cleanup_free char *target = gv_asprintf("%s/out", dir), *file = gv_asprintf("%s/out/sub/again", dir);
+    cleanup_free char *inner = gv_asprintf("%s/out/inner", dir);
+    const char *hollow[] = { "/srv/link/inner", "/no/such/place", NULL };
+    struct extract_options o = { .share = true, .root = "/srv/link", .hollow = hollow };
+    struct extract_result r;
+    struct stat st;
+    uint64_t bytes = 0;
+    extract_or_fail(img, target, &o, &r);
+    assert_int_equal(r.files, 1);
+    assert_int_equal(r.hard_links, 1);
+    assert_int_equal(stat(file, &st), 0);
+    assert_int_equal(st.st_nlink, 2);
+    assert_int_equal(share_number(file, "user.virtfs.uid"), 4711);
+    assert_int_equal(getxattr(file, "user.mine", &st, sizeof(st)), 1);
+    assert_int_equal(share_number(inner, "user.virtfs.uid"), 7);
+    assert_int_equal(count_names(inner), 0);
+    /* the target, a file of one block and two directories, and a block of attributes for each */
+    assert_int_equal(extract_measure(img, &o, &bytes, NULL), 0);
+    assert_int_equal(bytes, 4 * 2 * 4096);
+    struct gv_error err = GV_ERROR_INIT;
+    o.root = "/srv/real/a";
+    assert_int_equal(extract_measure(img, &o, &bytes, &err), -1);
+    assert_int_equal(err.code, GV_E_NOT_FOUND);
+    gvmi_close(img);
+    close(fd);
+    image_tree_free(t);
+    remove_dir(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_everything),     cmocka_unit_test(test_holes),
         cmocka_unit_test(test_parts),          cmocka_unit_test(test_limits_and_failures_leave_nothing),
         cmocka_unit_test(test_what_was_there), cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_share),          cmocka_unit_test(test_share_of_a_directory),
     };
     return cmocka_run_group_tests_name("extract_tree", tests, NULL, NULL);
 }

@@ -398,31 +398,6 @@ static void test_scratch_directory(void **state)
 
 /* ---- the rest of the header ---- */
 
-static void test_recognises(void **state)
-{
-    (void)state;
-    char *dir = temp_make(), *path = path_in(dir, "x"), *index = path_in(dir, "index.json");
-    assert_false(source_recognises(path));
-    assert_false(source_recognises(dir));
-    write_file(index, "{}", 2);
-    assert_true(source_recognises(dir));
-    write_file(path, "hsqs, a squash file system", 26);
-    assert_false(source_recognises(path));
-    write_file(path, "\x1f\x8b\x08", 3);
-    assert_true(source_recognises(path));
-    struct tarb t = { 0 };
-    tarb_text(&t, "f a hello");
-    write_file(path, t.out.data, t.out.len);
-    assert_true(source_recognises(path));
-    write_file(path, t.out.data, 511);
-    assert_false(source_recognises(path));
-    tarb_clear(&t);
-    assert_false(source_recognises("/dev/zero"));
-    free(index);
-    free(path);
-    temp_remove(dir);
-}
-
 static void test_fingerprint(void **state)
 {
     (void)state;
@@ -530,8 +505,7 @@ int main(void)
         cmocka_unit_test(test_contents),     cmocka_unit_test(test_outer_compression), cmocka_unit_test(test_sparse),
         cmocka_unit_test(test_bomb),         cmocka_unit_test(test_many_entries),      cmocka_unit_test(test_not_archives),
         cmocka_unit_test(test_cut_archives), cmocka_unit_test(test_empty_layer),       cmocka_unit_test(test_scratch_directory),
-        cmocka_unit_test(test_recognises),   cmocka_unit_test(test_fingerprint),       cmocka_unit_test(test_progress),
-        cmocka_unit_test(test_example),
+        cmocka_unit_test(test_fingerprint),  cmocka_unit_test(test_progress),          cmocka_unit_test(test_example),
     };
     return cmocka_run_group_tests_name("source_load", tests, NULL, NULL);
 }

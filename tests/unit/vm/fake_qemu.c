@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * A QEMU and its guest in a few lines, for the tests of the state machine: it takes the descriptors from the arguments that vm/args.c
- * makes, speaks just enough QMP and agent protocol, and misbehaves as the file `mode` beside its own name says. It is started through
- * a symbolic link named qemu-system-x86_64.
+ * makes, speaks just enough QMP and agent protocol, and misbehaves as the file ../share/qemu/mode says, which is where QEMU's own files would be;
+ * where there is none, the directory's name is the mode. It is started as a copy named qemu-system-x86_64.
  */
 #include <errno.h>
 #include <poll.h>
@@ -12,9 +12,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fake_qemu.h"
 #include "wire/wire.h"
 
-static int agent_fd = -1, qmp_fd = -1, console_fd = -1;
+int agent_fd = -1, qmp_fd = -1, console_fd = -1;
 static char mode[32];
 static uint64_t sleeping[16]; /* processes that have not ended */
 static size_t sleeping_count;
@@ -24,7 +25,7 @@ static int is(const char *m)
     return !strcmp(mode, m);
 }
 
-static void put(int fd, const void *p, size_t n)
+void put(int fd, const void *p, size_t n)
 {
     for (size_t done = 0; done < n;) {
         ssize_t k = write(fd, (const char *)p + done, n - done);
@@ -39,7 +40,7 @@ static void put_text(int fd, const char *text)
     put(fd, text, strlen(text));
 }
 
-static void say(uint16_t type, uint64_t id, uint16_t key1, uint64_t value1, uint16_t key2, uint64_t value2)
+void say(uint16_t type, uint64_t id, uint16_t key1, uint64_t value1, uint16_t key2, uint64_t value2)
 {
     uint8_t frame[128];
     struct wire_writer w;
@@ -95,8 +96,12 @@ static void run(uint64_t id, const uint8_t *payload, size_t n)
         abort();
     if (is("garbage"))
         put_text(agent_fd, "this is no frame at all, is it");
+    if (lie(mode, AT_RUN, id))
+        return;
     say(WIRE_ANSWER, id, KEY_ERRNO, 0, 0, 0);
     say_data(id, "hello\n");
+    if (lie(mode, AT_RUNNING, id))
+        return;
     if (program.length == 5 && !memcmp(program.value, "sleep", 5) && sleeping_count < 16)
         sleeping[sleeping_count++] = id;
     else
@@ -113,10 +118,12 @@ static void request(const struct wire_header *h, const uint8_t *payload)
         refuse(h->id, EINVAL, "no squashfs on image-0");
     else if (h->type == WIRE_MOUNT && is("mountfails"))
         refuse(h->id, ENOTDIR, "a file is in the way");
+    else if (h->type == WIRE_ROOT && lie(mode, AT_ROOT, h->id))
+        return;
     else if (h->type == WIRE_RUN)
         run(h->id, payload, h->length);
     else if (h->type == WIRE_SHUTDOWN) {
-        if (is("stubborn"))
+        if (is("stubborn") || lie(mode, AT_SHUTDOWN, h->id))
             return;
         for (size_t i = 0; i < sleeping_count; i++)
             say(WIRE_EXIT, sleeping[i], KEY_KIND, WIRE_SIGNALLED, KEY_STATUS, SIGTERM);
@@ -167,12 +174,18 @@ int main(int argc, char **argv)
 {
     char path[4096];
     const char *slash = strrchr(argv[0], '/');
-    snprintf(path, sizeof(path), "%.*s/mode", slash ? (int)(slash - argv[0]) : 0, argv[0]);
+    snprintf(path, sizeof(path), "%.*s/../share/qemu/mode", slash ? (int)(slash - argv[0]) : 0, argv[0]);
     FILE *f = fopen(path, "re");
-    if (!f || !fgets(mode, sizeof(mode), f))
-        return 9;
-    fclose(f);
-    mode[strcspn(mode, "\n")] = '\0';
+    if (f) {
+        if (!fgets(mode, sizeof(mode), f))
+            return 9;
+        fclose(f);
+        mode[strcspn(mode, "\n")] = '\0';
+    } else {
+        snprintf(path, sizeof(path), "%.*s", slash ? (int)(slash - argv[0]) : 0, argv[0]);
+        const char *name = strrchr(path, '/');
+        snprintf(mode, sizeof(mode), "%.31s", name ? name + 1 : path);
+    }
     if (argc == 2 && !strcmp(argv[1], "--version")) {
         puts("QEMU emulator version 1.2.3 (a fake)\nCopyright");
         return 0;
@@ -192,7 +205,7 @@ int main(int argc, char **argv)
     put_text(console_fd, "booting\r\n");
     if (is("noboot"))
         end_guest("guest-reset");
-    if (!is("silent") && !is("dead"))
+    if (!is("silent") && !is("dead") && !lie(mode, AT_HELLO, 0))
         say(WIRE_HELLO, 0, KEY_VERSION_MIN, is("newer") ? 99 : 1, KEY_VERSION_MAX, is("newer") ? 99 : WIRE_VERSION);
     struct pollfd fds[2] = { { .fd = agent_fd, .events = POLLIN }, { .fd = qmp_fd, .events = POLLIN } };
     for (;;) {

@@ -102,14 +102,27 @@ static void test_disks_and_devices(void **state)
         "serial=image-0\n"
         "-add-fd\nfd=21,set=4\n"
         "-blockdev\ndriver=raw,node-name=root,read-only=off,discard=unmap,file.driver=file,file.filename=/dev/fdset/4,file.locking=off\n"
-        "-device\nvirtio-blk-pci,addr=1.2,multifunction=on,drive=root,serial=root\n"
+        "-device\nvirtio-blk-pci,addr=1.2,multifunction=on,drive=root,serial=root,werror=report\n"
         "-add-fd\nfd=20,set=3\n"
         "-blockdev\ndriver=raw,node-name=volume-1,read-only=off,discard=unmap,file.driver=file,file.filename=/dev/fdset/3,"
         "file.locking=off\n"
-        "-device\nvirtio-blk-pci,addr=1.3,multifunction=on,drive=volume-1,serial=volume-1\n"
+        "-device\nvirtio-blk-pci,addr=1.3,multifunction=on,drive=volume-1,serial=volume-1,werror=report\n"
         "-object\nrng-builtin,id=rng\n-device\nvirtio-rng-pci,addr=1.4,multifunction=on,rng=rng\n"
         "-device\nvirtio-balloon-pci,addr=1.5,multifunction=on,free-page-reporting=on\n"
         "-device\nvfio-pci,host=0000:01:00.0\n");
+    /* Cards come after everything that the guest needs to start. */
+    const struct vm_link links[] = { { .fd = 30, .mac = { 0xa0, 0x13, 0, 0, 0, 1 } }, { .fd = 31, .mac = { 0xff, 9, 8, 7, 6, 0x5a } } };
+    cleanup_strv struct gv_strv with_links = { 0 };
+    a.links = links;
+    a.link_count = 2;
+    assert_int_equal(vm_args_build(&with_links, &a, &err), 0);
+    cleanup_free char *text_with_links = joined(&with_links);
+    assert_non_null(strstr(text_with_links,
+                           "-netdev\ndgram,id=net-0,local.type=fd,local.str=30\n"
+                           "-device\nvirtio-net-pci,addr=1.4,multifunction=on,netdev=net-0,mac=a0:13:00:00:00:01,romfile=\n"
+                           "-netdev\ndgram,id=net-1,local.type=fd,local.str=31\n"
+                           "-device\nvirtio-net-pci,addr=1.5,multifunction=on,netdev=net-1,mac=ff:09:08:07:06:5a,romfile=\n"
+                           "-object\nrng-builtin,id=rng\n"));
     a.pci_devices = bad;
     assert_int_equal(vm_args_build(&none, &a, &err), -1);
     assert_int_equal(err.code, GV_E_USAGE);

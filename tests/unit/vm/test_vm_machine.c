@@ -10,14 +10,14 @@
 static const char *fake_qemu; /* argv[1] of the test */
 
 struct stage {
-    char *dir, *mode, *image, *volume;
+    char *dir, *bin, *mode, *image, *volume;
     uv_loop_t loop;
     uv_timer_t watchdog;
     struct vm *vm;
     struct gv_buf events;
     struct gv_error why;
-    bool ended;
-    const char *program; /* run when ready; NULL: nothing */
+    bool ended, own_pids; /* own_pids: QEMU has a PID namespace of its own */
+    const char *program;  /* run when ready; NULL: nothing */
     void (*when_ready)(struct stage *s);
     unsigned sleepers;
     pid_t qemu;
@@ -27,17 +27,21 @@ static int setup(void **state)
 {
     struct stage *s = gv_new(struct stage);
     s->dir = test_directory();
-    cleanup_free char *link = gv_asprintf("%s/qemu-system-x86_64", s->dir), *kernel = gv_asprintf("%s/vmlinux", s->dir),
-                      *bz = gv_asprintf("%s/bzImage", s->dir), *initramfs = gv_asprintf("%s/initramfs.cpio", s->dir);
-    s->mode = gv_asprintf("%s/mode", s->dir);
+    s->bin = gv_asprintf("%s/bin", s->dir);
+    cleanup_free char *qemu = gv_asprintf("%s/qemu-system-x86_64", s->bin), *data = gv_asprintf("%s/share/qemu", s->dir),
+                      *kernel = gv_asprintf("%s/vmlinux", s->dir), *bz = gv_asprintf("%s/bzImage", s->dir),
+                      *initramfs = gv_asprintf("%s/initramfs.cpio", s->dir);
+    s->mode = gv_asprintf("%s/mode", data);
     s->image = gv_asprintf("%s/image", s->dir);
     s->volume = gv_asprintf("%s/volume", s->dir);
     test_write(kernel, "k", 0644);
     test_write(bz, "k", 0644);
     test_write(initramfs, "i", 0644);
     test_write(s->image, "image", 0644);
-    if (symlink(fake_qemu, link) < 0 || gv_mkdir_p(s->volume, 0755, NULL) < 0 || setenv("PATH", s->dir, 1) < 0 ||
-        setenv("GVMKIT_GUEST_DIR", s->dir, 1) < 0 || setenv("XDG_CACHE_HOME", s->dir, 1) < 0)
+    if (gv_mkdir_p(s->bin, 0755, NULL) < 0 || gv_mkdir_p(data, 0755, NULL) < 0 || gv_mkdir_p(s->volume, 0755, NULL) < 0)
+        return -1;
+    test_copy_program(fake_qemu, qemu);
+    if (setenv("PATH", s->bin, 1) < 0 || setenv("GVMKIT_GUEST_DIR", s->dir, 1) < 0 || setenv("XDG_CACHE_HOME", s->dir, 1) < 0)
         return -1;
     *state = s;
     return uv_loop_init(&s->loop);
@@ -51,6 +55,7 @@ static int teardown(void **state)
         status = -1;
     gv_buf_clear(&s->events);
     free(s->dir);
+    free(s->bin);
     free(s->mode);
     free(s->image);
     free(s->volume);
@@ -139,6 +144,7 @@ static void begin(struct stage *s, const char *mode, const struct vm_volume *vol
     if (vm_start(&s->vm, &s->loop, &config, &events, s, &err) < 0)
         fail_msg("vm_start: %s", err.msg);
     s->qemu = vm_qemu_pid(s->vm);
+    s->own_pids = test_other_namespace(s->qemu, "pid");
     assert_true(test_alive(s->qemu) || !strcmp(mode, "nomemory") || !strcmp(mode, "noboot"));
     uv_timer_init(&s->loop, &s->watchdog);
     uv_timer_start(&s->watchdog, on_watchdog, 20000, 0);
@@ -297,7 +303,11 @@ static void test_qemu_aborts(void **state)
     struct stage *s = *state;
     s->program = "echo";
     begin(s, "abort", NULL, 0);
-    finish(s, GV_E_DIED, "QEMU was killed by signal 6", "ready;failed 12 QEMU was killed by signal 6 (Aborted);ended;");
+    /* The first process of a PID namespace is deaf to what it sends itself; abort() has a second way. */
+    if (s->own_pids)
+        finish(s, GV_E_DIED, "QEMU was killed by signal 11", "ready;failed 12 QEMU was killed by signal 11 (Segmentation fault);ended;");
+    else
+        finish(s, GV_E_DIED, "QEMU was killed by signal 6", "ready;failed 12 QEMU was killed by signal 6 (Aborted);ended;");
 }
 
 static void test_guest_lies(void **state)
@@ -372,14 +382,14 @@ static void test_start_errors(void **state)
     ASSERT_START_FAILS(c.memory = 1024, "too little");
     ASSERT_START_FAILS(c.memory = UINT64_MAX / 2, "no memory for the VM");
     ASSERT_START_FAILS((c.volumes = &missing, c.volume_count = 1), "`/nonexistent/volume` with the VM: No such file");
-    cleanup_free char *initramfs = gv_asprintf("%s/initramfs.cpio", s->dir), *link = gv_asprintf("%s/qemu-system-x86_64", s->dir);
+    cleanup_free char *initramfs = gv_asprintf("%s/initramfs.cpio", s->dir), *link = gv_asprintf("%s/qemu-system-x86_64", s->bin);
     unlink(initramfs);
     ASSERT_START_FAILS((void)c, "initramfs.cpio in");
     unlink(link);
     ASSERT_START_FAILS((void)c, "apt-get install qemu-system-x86");
     test_write(link, "#!/nonexistent\n", 0755);
     test_write(initramfs, "i", 0644);
-    ASSERT_START_FAILS((void)c, "cannot start QEMU");
+    ASSERT_START_FAILS((void)c, "/bin/qemu-system-x86_64`: No such file");
     assert_int_equal(uv_loop_alive(&s->loop), 0);
 }
 
@@ -387,7 +397,7 @@ static void test_start_errors(void **state)
 static void test_kvm_verdict(void **state)
 {
     struct stage *s = *state;
-    cleanup_free char *qemu = gv_asprintf("%s/qemu-system-x86_64", s->dir), *kernel = gv_asprintf("%s/vmlinux", s->dir),
+    cleanup_free char *qemu = gv_asprintf("%s/qemu-system-x86_64", s->bin), *kernel = gv_asprintf("%s/vmlinux", s->dir),
                       *bz = gv_asprintf("%s/bzImage", s->dir);
     char *problem = NULL;
     bool exists, openable;

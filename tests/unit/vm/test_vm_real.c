@@ -5,7 +5,9 @@
  */
 #include "vm_test.h"
 
+#include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
 
 #include "vm/vm.h"
 
@@ -33,6 +35,7 @@ struct stage {
     char *dir, *outer, *inner;
     uv_loop_t loop;
     struct vm *vm;
+    int wire; /* our end of its network card, or -1 */
     bool ready, ended;
     struct gv_error why;
 };
@@ -78,6 +81,10 @@ static void start(struct stage *s, bool with_volumes)
     /* The inner one first: the order in which they are mounted is the room's business. */
     const struct vm_volume volumes[] = { { .host_path = s->inner, .guest_path = "/data/deep/inner", .give_to_user = true },
                                          { .host_path = s->outer, .guest_path = "/data", .readonly = false } };
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair), 0);
+    const struct vm_link link = { .fd = pair[1], .mac = { 0x52, 0x54, 0, 1, 2, 3 } };
+    s->wire = pair[0];
     const struct vm_config config = { .images = images,
                                       .image_count = 1,
                                       .accel = VM_ACCEL_TCG,
@@ -85,15 +92,19 @@ static void start(struct stage *s, bool with_volumes)
                                       .user = "1234:56",
                                       .volumes = volumes,
                                       .volume_count = with_volumes ? 2 : 0,
+                                      .links = &link,
+                                      .link_count = 1,
                                       .console_fd = -1 };
     struct gv_error err = GV_ERROR_INIT;
     s->ready = s->ended = false;
     if (vm_start(&s->vm, &s->loop, &config, &events, s, &err) < 0)
         fail_msg("vm_start: %s", err.msg);
+    close(pair[1]);
 }
 
 static int open_stage(struct stage *s)
 {
+    s->wire = -1;
     s->dir = test_directory();
     s->outer = gv_asprintf("%s/outer", s->dir);
     s->inner = gv_asprintf("%s/inner", s->dir);
@@ -105,6 +116,8 @@ static int open_stage(struct stage *s)
 static int close_stage(struct stage *s)
 {
     int status = uv_loop_close(&s->loop);
+    if (s->wire >= 0)
+        close(s->wire);
     if (gv_remove_tree(s->dir, NULL) < 0)
         status = -1;
     free(s->dir);
@@ -387,6 +400,102 @@ static void test_volumes(void **state)
     assert_string_equal(gv_buf_str(&text), "1\n2\n");
 }
 
+/* ---- network --------------------------------------------------------------------------------------------------------------------- */
+
+struct answer {
+    bool done;
+    struct gv_error failed;
+};
+
+static void on_done(void *user, const struct gv_error *failed)
+{
+    struct answer *a = user;
+    a->done = true;
+    if (failed)
+        a->failed = *failed;
+}
+
+static enum gv_code configure(struct stage *s, const struct vm_net *net)
+{
+    struct answer a = { 0 };
+    assert_int_equal(vm_net_configure(s->vm, net, on_done, &a, &a.failed), 0);
+    run_until(s, &a.done);
+    return a.failed.code;
+}
+
+/* Waits for an ARP request for an address, and says whether it is from that MAC. */
+static bool asked_for(int wire, const uint8_t mac[VM_MAC_SIZE], const char *from, const char *whom)
+{
+    uint8_t frame[2048];
+    char source[16], target[16];
+    struct pollfd p = { .fd = wire, .events = POLLIN };
+    while (poll(&p, 1, 20000) > 0) {
+        ssize_t n = recv(wire, frame, sizeof(frame), MSG_DONTWAIT);
+        if (n < 42 || frame[12] != 8 || frame[13] != 6)
+            continue;
+        snprintf(source, sizeof(source), "%u.%u.%u.%u", frame[28], frame[29], frame[30], frame[31]);
+        snprintf(target, sizeof(target), "%u.%u.%u.%u", frame[38], frame[39], frame[40], frame[41]);
+        if (!strcmp(source, from) && !strcmp(target, whom))
+            return memcmp(frame + 6, mac, VM_MAC_SIZE) == 0;
+    }
+    return false;
+}
+
+static void test_network(void **state)
+{
+    static const uint8_t mac[] = { 0xa0, 0x13, 10, 9, 0, 2 };
+    static const char *const first[] = { "10.9.0.2/24", "fd09::2/64", NULL }, *const second[] = { "10.10.0.2/16", NULL };
+    static const char *const routes[] = { "10.77.0.0/16 via 10.9.0.1", "fd77::/32 via fd09::1", NULL };
+    struct stage *s = *state;
+    struct run r = { 0 };
+    struct vm_net net = { .addresses = first, .routes = routes, .mtu = 1400, .mac = mac };
+    shell(s, &r, "cat /sys/class/net/eth0/operstate; wc -l </proc/net/route");
+    assert_string_equal(r.text, "down\n1\n");
+    assert_int_equal(configure(s, &net), GV_OK);
+    /* The card is found again, though its address is another one now. */
+    net = (struct vm_net){ .addresses = second, .gateway = "10.10.0.9", .gateway6 = "fd09::9" };
+    assert_int_equal(configure(s, &net), GV_OK);
+    shell(s, &r, "cd /sys/class/net/eth0; cat mtu address /proc/sys/net/ipv6/conf/eth0/accept_ra; ip route; ip -6 route | grep via");
+    assert_string_equal(r.text, "1500\na0:13:0a:09:00:02\n0\n"
+                                "default via 10.10.0.9 dev eth0 \n"
+                                "10.9.0.0/24 dev eth0 scope link  src 10.9.0.2 \n"
+                                "10.10.0.0/16 dev eth0 scope link  src 10.10.0.2 \n"
+                                "10.77.0.0/16 via 10.9.0.1 dev eth0 \n"
+                                "fd77::/32 via fd09::1 dev eth0  metric 1024 \n"
+                                "default via fd09::9 dev eth0  metric 1024 \n");
+    shell(s, &r, "ping -c 1 -W 1 10.77.1.1 >/dev/null 2>&1; true");
+    assert_true(asked_for(s->wire, mac, "10.9.0.2", "10.9.0.1"));
+    static const char *const bad[] = { "10.9.0.300/24", NULL };
+    net = (struct vm_net){ .addresses = bad };
+    assert_int_equal(configure(s, &net), GV_E_GUEST);
+    struct answer none = { 0 };
+    net.link = 1;
+    assert_int_equal(vm_net_configure(s->vm, &net, on_done, &none, &none.failed), -1);
+    assert_int_equal(none.failed.code, GV_E_USAGE);
+}
+
+static void test_names(void **state)
+{
+    static const char *const hosts[] = { "10.9.0.7 seven also-seven", NULL }, *const dns[] = { "1.2.3.4", "fd::1", NULL };
+    static const char *const search[] = { "example.org", NULL }, *const bad[] = { "10.9.0.7 a\nb", NULL };
+    struct stage *s = *state;
+    struct run r = { 0 };
+    struct answer a = { 0 };
+    struct vm_names names = { .hosts = hosts, .dns = dns, .search = search };
+    assert_int_equal(vm_names_set(s->vm, &names, on_done, &a, &a.failed), 0);
+    run_until(s, &a.done);
+    assert_int_equal(a.failed.code, GV_OK);
+    shell(s, &r, "grep -v ip6- /etc/hosts; cat /etc/resolv.conf");
+    assert_string_equal(r.text, "127.0.0.1\tlocalhost\n10.9.0.7 seven also-seven\n127.0.1.1\ttestvm\n"
+                                "search example.org\nnameserver 1.2.3.4\nnameserver fd::1\n");
+    a = (struct answer){ 0 };
+    names = (struct vm_names){ .hosts = bad };
+    assert_int_equal(vm_names_set(s->vm, &names, on_done, &a, &a.failed), 0);
+    run_until(s, &a.done);
+    assert_int_equal(a.failed.code, GV_E_GUEST);
+    assert_int_equal(a.failed.sys, EINVAL);
+}
+
 /* ---- VMs that are killed --------------------------------------------------------------------------------------------------------- */
 
 static pid_t parent_of(pid_t pid)
@@ -482,7 +591,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_memory_when_idle), cmocka_unit_test(test_exit_codes),  cmocka_unit_test(test_streams),
         cmocka_unit_test(test_missing_program),  cmocka_unit_test(test_much_output), cmocka_unit_test(test_much_input),
         cmocka_unit_test(test_slow_reader),      cmocka_unit_test(test_overlapping), cmocka_unit_test(test_background_child),
-        cmocka_unit_test(test_volumes),
+        cmocka_unit_test(test_volumes),          cmocka_unit_test(test_network),     cmocka_unit_test(test_names),
     };
     const struct CMUnitTest alone[] = { cmocka_unit_test(test_killed), cmocka_unit_test(test_supervisor_killed) };
     if (argc != 2) {

@@ -44,6 +44,27 @@ static inline void test_write(const char *path, const char *text, mode_t mode)
     close(fd);
 }
 
+static inline void test_copy_program(const char *from, const char *to)
+{
+    cleanup_buf struct gv_buf b = { 0 };
+    int fd = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
+    if (fd < 0 || gv_read_file(from, 64U << 20, &b, NULL) < 0 || gv_write_full(fd, b.data, b.len) < 0 || fchmod(fd, 0755) < 0) {
+        perror(to);
+        abort();
+    }
+    close(fd);
+}
+
+/* Whether the process has a namespace of this kind ("pid") that is not ours. */
+static inline bool test_other_namespace(pid_t pid, const char *kind)
+{
+    char theirs[64], ours[64];
+    struct stat a, b;
+    snprintf(theirs, sizeof(theirs), "/proc/%d/ns/%s", (int)pid, kind);
+    snprintf(ours, sizeof(ours), "/proc/self/ns/%s", kind);
+    return stat(theirs, &a) == 0 && stat(ours, &b) == 0 && a.st_ino != b.st_ino;
+}
+
 static inline uint64_t test_now_ms(void)
 {
     struct timespec t;
