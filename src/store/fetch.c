@@ -379,7 +379,7 @@ int store_fetch(struct image_store *s, const struct registry_image *want, struct
     }
 }
 
-int store_add_file(struct image_store *s, int fd, const char *hash, const char *origin, struct gv_error *err)
+int store_add_file(struct image_store *s, int fd, const char *hash, struct gv_error *err)
 {
     cleanup_free char *path = store_file(s, hash, "gvmi"), *lock_path = store_file(s, hash, "lock"), *part = store_file(s, hash, "part");
     cleanup_free char *state = store_file(s, hash, "state");
@@ -387,7 +387,7 @@ int store_add_file(struct image_store *s, int fd, const char *hash, const char *
     if (lock < 0)
         return -1;
     if (access(path, R_OK) == 0)
-        return origin ? store_add_origin(s, hash, origin, err) : 0;
+        return 0;
     unlink(state);
     cleanup_close int to = open(part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (to < 0)
@@ -411,7 +411,7 @@ int store_add_file(struct image_store *s, int fd, const char *hash, const char *
     if (status == 0 && strcmp(is, hash) != 0)
         status = gv_error_set(err, GV_E_CORRUPT, 0, "the file has the hash %s and not %s", is, hash);
     if (status == 0)
-        status = store_commit(s, to, part, hash, origin, err);
+        status = store_commit(s, to, part, hash, NULL, err);
     if (status < 0)
         unlink(part);
     return status < 0 ? explain_space(err) : 0;

@@ -88,8 +88,8 @@ enum store_lookup {
 int store_get(struct image_store *s, const struct refs *ref, enum store_lookup how, const struct gv_strv *mirrors, struct store_image *out,
               struct gv_error *err);
 
-/* Takes a copy of the open file, whose hash must be `hash`, from `origin` (a URL; may be NULL). */
-int store_add_file(struct image_store *s, int fd, const char *hash, const char *origin, struct gv_error *err);
+/* Takes a copy of the open file, whose hash must be `hash`. */
+int store_add_file(struct image_store *s, int fd, const char *hash, struct gv_error *err);
 
 /* ---- names ---- */
 
