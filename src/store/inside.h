@@ -54,6 +54,24 @@ struct store_updated {
 int store_update(struct image_store *s, const struct gvmi_chunk_map *map, const char *url, int fd, uint64_t have,
                  struct store_follow *follow, struct store_updated *out, struct gv_error *err);
 
+struct store_range {
+    uint64_t offset;
+    uint32_t length; /* at least 1 */
+};
+/* One range of the file at url, which has file_size bytes. 1 with its bytes, 0 when the server cannot do that or has another file, -1. *out is replaced. */
+int store_range(struct http_client *http, const char *url, uint64_t file_size, const struct store_range *range, struct gv_buf *out,
+                struct gv_error *err);
+
+/* Several ranges, some asked for ahead. url and list must outlive it. */
+struct store_ranges;
+int store_ranges_start(struct store_ranges **out, struct image_store *s, const char *url, uint64_t file_size,
+                       const struct store_range *list, size_t count, struct gv_error *err);
+/* The next one of the list, as store_range(); what is not 1 is the last. */
+int store_ranges_next(struct store_ranges *r, struct gv_buf *body, struct gv_error *err);
+/* Ends what is on its way. NULL is fine. */
+void store_ranges_free(struct store_ranges *r);
+DEFINE_CLEANUP(store_ranges, struct store_ranges *, store_ranges_free)
+
 /* ---- the hash of a file while it arrives ---- */
 
 /* Begins to hash fd from its start on, in a thread. fd stays the caller's, and must outlive it. */

@@ -4,7 +4,7 @@
  *
  *   store.c    the directory, names, lists     fetch.c    a download: resumed, verified, put in place
  *   keep.c     what goes, what has rotted      follow.c   the hash of a file while it arrives
- *   update.c   what other images have of it
+ *   update.c   what other images have of it    ranges.c   parts of a file
  *
  * $XDG_DATA_HOME/gvmkit has
  *     images/HASH.gvmi     an image, complete and verified; its mtime is that of its last use
