@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * One image at a time, under the lock of its hash. What arrives goes to HASH.part and is hashed on its way. HASH.state says of which version of which URL the part
- * is: the rest is asked for with If-Range, so that a server with another version sends all of it; a part of which that is not known is thrown away.
- * A part that was not written to its end when the machine lost power can hold anything: only the hash of the whole decides, and a file that was put together from several
- * downloads is fetched once more before a server is blamed.
+ * One image at a time, under the lock of its hash. What arrives goes to HASH.part and is hashed on its way. HASH.state says of which
+ * version of which URL the part is: the rest is asked for with If-Range, so that a server with another version sends all of it; a part of
+ * which that is not known is thrown away. A part that was not written to its end when the machine lost power can hold anything: only the
+ * hash of the whole decides, and a file that was put together from several downloads is fetched once more before a server is blamed.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -191,7 +191,8 @@ static int transfer(struct download *d, char hash[GV_SHA3_224_HEX], struct gv_er
     return strcmp(hash, d->want->hash) != 0;
 }
 
-/* Takes what other images have, and the rest from the server. As transfer(), and 2 when that cannot be: then the file is as it was, or empty. */
+/* Takes what other images have, and the rest from the server. As transfer(), and 2 when that cannot be: then the file is as it was, or
+ * empty. */
 static int update(struct download *d, char hash[GV_SHA3_224_HEX], struct gv_error *err)
 {
     CLEANUP(store_follow) struct store_follow *follow = NULL;
@@ -260,9 +261,8 @@ static int from_url(struct download *d, struct gv_error *err)
         status = transfer(d, hash, err);
     }
     if (status == 1) {
-        wrong(d, hash, err);
         forget_part(d);
-        return -1;
+        return wrong(d, hash, err);
     }
     return status;
 }

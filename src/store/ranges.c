@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Ranges of a file at a server, in the order in which they are wanted, some of them asked for ahead: what an update needs are many small ones, and the
- * way there and back would cost more than their bytes. At most AHEAD answers are in memory.
+ * Ranges of a file at a server, in the order in which they are wanted, some of them asked for ahead: what an update needs are many small
+ * ones, and the way there and back would cost more than their bytes. At most AHEAD answers are in memory.
  */
 #include <inttypes.h>
 #include <pthread.h>

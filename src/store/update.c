@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Updates that move only what changed. Beside an image a server may have its chunk map, URL.chunks: any server of files will do. What images of the store have of the chunks
- * is copied from there, the rest is asked for in few ranges, and every chunk is checked against its digest before it is written. The file grows from its
- * beginning to its end, so what an interrupted update, or download, has left is a beginning that the map proves.
+ * Updates that move only what changed. Beside an image a server may have its chunk map, URL.chunks: any server of files will do. What
+ * images of the store have of the chunks is copied from there, the rest is asked for in few ranges, and every chunk is checked against its
+ * digest before it is written. The file grows from its beginning to its end, so what an interrupted update, or download, has left is a
+ * beginning that the map proves.
  *
- * The map itself proves nothing: in the end the hash of the whole decides, and whatever goes wrong on the way, all of the file can still be fetched.
+ * The map itself proves nothing: in the end the hash of the whole decides, and whatever goes wrong on the way, all of the file can still
+ * be fetched.
  */
 #include <errno.h>
 #include <fcntl.h>
