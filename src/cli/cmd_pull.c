@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -68,11 +70,33 @@ static void print_image(const struct pull_args *a, const char *word, const struc
     printf("\nsize     %s, ", size);
     if (!i->arrived)
         printf("was there already");
-    else if (i->received == (uint64_t)st.st_size)
-        printf("all fetched");
+    else if (i->received == 0 || i->received == (uint64_t)st.st_size)
+        printf("all new");
     else
         printf("%s of it fetched", received);
     printf("\nhash     %s\n", i->hash);
+}
+
+/* A copy of a file of the user's, which has to be an image. */
+static int add_file(const struct pull_args *a, const struct refs *ref, struct image_store *store, struct store_image *out,
+                    struct gv_error *err)
+{
+    CLEANUP(gvmi) struct gvmi_image *img = NULL;
+    cleanup_close int fd = open(ref->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    char hash[GV_SHA3_224_HEX];
+    const char *wanted = *ref->hash ? ref->hash : a->hash;
+    if (fd < 0)
+        return gv_error_set(err, errno == ENOENT ? GV_E_NOT_FOUND : GV_E_IO, errno, "%s", ref->path);
+    if (gvmi_open_fd(&img, fd, ref->path, err) < 0 || gvmi_hash(img, hash, err) < 0)
+        return -1;
+    if (*wanted && strcmp(wanted, hash) != 0)
+        return gv_error_set(err, GV_E_CORRUPT, 0, "%s: the hash is %s, not %s", ref->path, hash, wanted);
+    if (store_use(store, hash, out, NULL) == 0)
+        return 0;
+    if (store_add_file(store, fd, hash, err) < 0 || store_use(store, hash, out, err) < 0)
+        return -1;
+    out->arrived = true;
+    return 0;
 }
 
 static int pull(const struct pull_args *a, const char *word, struct image_store *store, struct store_image *out, struct gv_error *err)
@@ -84,6 +108,8 @@ static int pull(const struct pull_args *a, const char *word, struct image_store 
         return refs_parse_name(&ref, word, err) < 0 ? -1 : store_get(store, &ref, STORE_ASK, &a->mirrors, out, err);
     if (*a->hash && *ref.hash && strcmp(a->hash, ref.hash) != 0)
         return gv_error_set(err, GV_E_USAGE, 0, "`%s` names another hash than --hash", word);
+    if (ref.kind == REFS_PATH)
+        return add_file(a, &ref, store, out, err);
     if (*a->hash && ref.kind == REFS_IMAGE)
         memcpy(ref.hash, a->hash, sizeof(ref.hash));
     return store_get(store, &ref, STORE_ASK, &a->mirrors, out, err);
@@ -140,7 +166,8 @@ const struct cli_command cmd_pull = {
                "  HASH                  the 56 hex digits of its SHA3-224\n"
                "  hash:sha3:HASH[:URL]  as it stands in a demand\n"
                "  URL#HASH              or a URL with --hash\n"
-               "  oci://HOST/REPO:TAG   an artifact of a registry of OCI\n\n"
+               "  oci://HOST/REPO:TAG   an artifact of a registry of OCI\n"
+               "  file:PATH             a file, of which a copy is made\n\n"
                "The registry is the one that GOLEM_REGISTRY_URL or REGISTRY_URL names, by default https://registry.golem.network.\n"
                "Nothing is kept that does not have the hash. An interrupted download goes on where it was the next time.",
     .example = "  gvmkit pull golem/alpine:latest\n"

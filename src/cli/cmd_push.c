@@ -273,7 +273,7 @@ static int tag(const struct cli_upload *u, const char *word, struct gv_error *er
         find_id(http, base, word, id, err) < 0)
         return -1;
     const struct registry_push push = {
-        .base = base, .login = &login, .tags = u->tags, .tag_count = u->tag_count, .insecure = u->insecure, .log = &log
+        .base = base, .login = &login, .tags = u->tags, .tag_count = u->tag_count, .insecure = u->insecure
     };
     return registry_tag(http, id, &push, err);
 }

@@ -69,7 +69,6 @@ int cli_upload(const struct cli_upload *u, const char *path, const struct conver
                                         .tag_count = u->tag_count,
                                         .workers = u->workers,
                                         .insecure = u->insecure,
-                                        .log = log,
                                         .progress = progress };
     return registry_push(http, fd, d, &push, &out->pushed, err);
 }

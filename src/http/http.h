@@ -97,8 +97,8 @@ static inline bool http_ok(const struct http_response *r)
 /*
  * Sends the request and takes the whole body into memory; more than max bytes are GV_E_LIMIT. 0 when there is a response, whatever its
  * status; -1 when there is none: GV_E_TIMEOUT, GV_E_CANCELLED, GV_E_PROTOCOL for a peer that does not follow the rules, GV_E_IO else (sys
- * as the system had it, 0 if unknown). A response is complete within two minutes, or is none, but for a body of more than a MiB, which may take longer. *out is cleared first, and is the caller's to
- * clear.
+ * as the system had it, 0 if unknown). A response is complete within two minutes, or is none, but for a body of more than a MiB, which may
+ * take longer. *out is cleared first, and is the caller's to clear.
  */
 int http_fetch(struct http_client *c, const struct http_request *request, size_t max, struct http_response *out, struct gv_error *err);
 
@@ -112,12 +112,13 @@ struct http_file {
     /* The URL names the content (by a digest): what is there is a beginning of it, whatever the server says. Else it is kept only when
      * `etag` proves that the file is the same. */
     bool by_content;
-    /* What the server calls the version of which bytes are there: a strong entity tag, or the date of its last change when that is old enough
-     * to tell versions apart; "" if nothing. Set by what comes. */
+    /* What the server calls the version of which bytes are there: a strong entity tag, or the date of its last change when that is old
+     * enough to tell versions apart; "" if nothing. Set by what comes. */
     char etag[256];
     /* Is asked first when an answer has the file, or the rest of it: its -1 ends the download, and what is there stays. May be NULL. */
     int (*accept)(void *user, const struct http_response *r, struct gv_error *err);
-    /* The body comes next, after the `have` bytes that stay: 0 when what was there has been thrown away. -1 ends the download. May be NULL. */
+    /* The body comes next, after the `have` bytes that stay: 0 when what was there has been thrown away. -1 ends the download. May be
+     * NULL. */
     int (*begin)(void *user, struct gv_error *err);
     uint64_t said; /* the size that the server says it has, HTTP_SIZE_UNKNOWN if it does not; set by what comes */
     void (*progress)(void *user, uint64_t have); /* called now and then with what there is; may be NULL */

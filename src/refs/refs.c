@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The reader of references. A prefix decides which form is read; what has none is a hash, a name, or a path, in this order. Nothing is guessed: what
+ * begins like one form and is not one is refused, so that a mistyped hash is never taken for a file.
+ */
 #include "refs/refs.h"
 
 #include <ctype.h>

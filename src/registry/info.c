@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Questions: which image is it, and from where does it come. Answers are JSON of a stranger: what is not of the form that is needed is refused, the
+ * rest is not looked at.
+ */
 #include <ctype.h>
 #include <jansson.h>
 #include <string.h>

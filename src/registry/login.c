@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Accounts. The file has an object for each registry, by its URL: {"https://HOST": {"user": ..., "token": ...}}. It is replaced as a whole, under a lock, and is its
- * owner's alone.
+ * Accounts. The file has an object for each registry, by its URL: {"https://HOST": {"user": ..., "token": ...}}. It is replaced as a
+ * whole, under a lock, and is its owner's alone.
  */
 #include <errno.h>
 #include <jansson.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The room `registry`: a client of Golem's image registry, by its protocol (docs/registry.md). It knows which image a name or a hash stands for and
- * from where it comes; fetching it is `store`'s.
+ * The room `registry`: a client of Golem's image registry, by its protocol (docs/registry.md). It knows which image a name or a hash
+ * stands for and from where it comes; fetching it is `store`'s.
  *
  *   info.c   what a registry knows of an image   push.c   an image goes there, in chunks
  *   form.c   the form of what is sent            login.c  who we are
@@ -20,8 +20,8 @@
 
 #define REGISTRY_DEFAULT_URL "https://registry.golem.network"
 
-/* The registry that $GOLEM_REGISTRY_URL or else $REGISTRY_URL names, without slashes at its end, or else the public one. The caller frees it. NULL when it is
- * not a URL. */
+/* The registry that $GOLEM_REGISTRY_URL or else $REGISTRY_URL names, without slashes at its end, or else the public one. The caller frees
+ * it. NULL when it is not a URL. */
 char *registry_url(struct gv_error *err);
 /* Whether one of the variables is set. */
 bool registry_is_chosen(void);
@@ -40,9 +40,9 @@ static inline void gv_cleanup_registry_image_fn(struct registry_image *i)
 #define cleanup_registry_image __attribute__((cleanup(gv_cleanup_registry_image_fn)))
 
 /*
- * Asks the registry at base for `name` ("USER/REPO:TAG"), or when that is NULL for `hash`. GV_E_NOT_FOUND when it has no such image, with what the server says. An answer with
- * another hash than was asked for is refused. A host that is no registry but has the link file of the former repository (BASE/image.HEX.link) serves a hash, too. *out must be
- * zero-initialised and is the caller's to clear.
+ * Asks the registry at base for `name` ("USER/REPO:TAG"), or when that is NULL for `hash`. GV_E_NOT_FOUND when it has no such image, with
+ * what the server says. An answer with another hash than was asked for is refused. A host that is no registry but has the link file of the
+ * former repository (BASE/image.HEX.link) serves a hash, too. *out must be zero-initialised and is the caller's to clear.
  */
 int registry_find(struct http_client *c, const char *base, const char *name, const char *hash, struct registry_image *out,
                   struct gv_error *err);
@@ -63,10 +63,11 @@ static inline void gv_cleanup_registry_login_fn(struct registry_login *l)
 }
 #define cleanup_login __attribute__((cleanup(gv_cleanup_registry_login_fn)))
 
-/* Who we are at the registry: $REGISTRY_USER and $REGISTRY_TOKEN when both are set, else what registry_login_save() has kept. GV_E_NOT_FOUND when nobody. *out is the
- * caller's to clear. */
+/* Who we are at the registry: $REGISTRY_USER and $REGISTRY_TOKEN when both are set, else what registry_login_save() has kept.
+ * GV_E_NOT_FOUND when nobody. *out is the caller's to clear. */
 int registry_login_find(const char *base, struct registry_login *out, struct gv_error *err);
-/* Keeps it in $XDG_CONFIG_HOME/gvmkit/registry.json, which only its owner may read; forgets what was kept for that registry, *forgotten is whether there was something. */
+/* Keeps it in $XDG_CONFIG_HOME/gvmkit/registry.json, which only its owner may read; forgets what was kept for that registry, *forgotten is
+ * whether there was something. */
 int registry_login_save(const char *base, const struct registry_login *l, struct gv_error *err);
 int registry_login_forget(const char *base, bool *forgotten, struct gv_error *err);
 /* Asks the registry whether it knows them. Nothing secret goes unencrypted to another machine unless `insecure`. */
@@ -81,7 +82,6 @@ struct registry_push {
     size_t tag_count;
     unsigned workers; /* chunks on their way at a time; 0 = 4 */
     bool insecure;    /* as of registry_login_check() */
-    const struct gv_log *log;
     const struct gv_progress *progress;
 };
 struct registry_pushed {
@@ -89,8 +89,9 @@ struct registry_pushed {
 };
 
 /*
- * Uploads the open file that d describes: only chunks that the registry has not, several at a time, each repeated when it is lost. Whether the tags can be set is asked before any data
- * moves; they are set in the end, when the registry says that the image is complete. Can be repeated after any failure, and goes on where it was.
+ * Uploads the open file that d describes: only chunks that the registry has not, several at a time, each repeated when it is lost. Whether
+ * the tags can be set is asked before any data moves; they are set in the end, when the registry says that the image is complete. Can be
+ * repeated after any failure, and goes on where it was.
  */
 int registry_push(struct http_client *c, int fd, const struct convert_descriptor *d, const struct registry_push *o,
                   struct registry_pushed *out, struct gv_error *err);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * One image at a time, under the lock of its hash. What arrives goes to HASH.part and is hashed on its way. HASH.state says of which version of which URL the part
- * is: the rest is asked for with If-Range, so that a server with another version sends all of it; a part of which that is not known is thrown away.
- * A part that was not written to its end when the machine lost power can hold anything: only the hash of the whole decides, and a file that was put together from several
- * downloads is fetched once more before a server is blamed.
+ * One image at a time, under the lock of its hash. What arrives goes to HASH.part and is hashed on its way. HASH.state says of which
+ * version of which URL the part is: the rest is asked for with If-Range, so that a server with another version sends all of it; a part of
+ * which that is not known is thrown away. A part that was not written to its end when the machine lost power can hold anything: only the
+ * hash of the whole decides, and a file that was put together from several downloads is fetched once more before a server is blamed.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -207,7 +207,8 @@ static int from_oci(struct download *d, struct gv_error *err)
     return gv_error_set(err, GV_E_CORRUPT, 0, "`%.300s` is another image than %s: its hash is %s", d->url, d->want->hash, hash);
 }
 
-/* Takes what other images have, and the rest from the server. As transfer(), and 2 when that cannot be: then the file is as it was, or empty. */
+/* Takes what other images have, and the rest from the server. As transfer(), and 2 when that cannot be: then the file is as it was, or
+ * empty. */
 static int update(struct download *d, char hash[GV_SHA3_224_HEX], struct gv_error *err)
 {
     CLEANUP(store_follow) struct store_follow *follow = NULL;
@@ -278,9 +279,8 @@ static int from_url(struct download *d, struct gv_error *err)
         status = transfer(d, hash, err);
     }
     if (status == 1) {
-        wrong(d, hash, err);
         forget_part(d);
-        return -1;
+        return wrong(d, hash, err);
     }
     return status;
 }
@@ -417,7 +417,7 @@ int store_copy(int fd, int to, char hash[GV_SHA3_224_HEX], struct gv_error *err)
     return status;
 }
 
-int store_add_file(struct image_store *s, int fd, const char *hash, const char *origin, struct gv_error *err)
+int store_add_file(struct image_store *s, int fd, const char *hash, struct gv_error *err)
 {
     cleanup_free char *path = store_file(s, hash, "gvmi"), *lock_path = store_file(s, hash, "lock"), *part = store_file(s, hash, "part");
     cleanup_free char *state = store_file(s, hash, "state");
@@ -425,7 +425,7 @@ int store_add_file(struct image_store *s, int fd, const char *hash, const char *
     if (lock < 0)
         return -1;
     if (access(path, R_OK) == 0)
-        return origin ? store_add_origin(s, hash, origin, err) : 0;
+        return 0;
     unlink(state);
     cleanup_close int to = open(part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (to < 0)
@@ -435,7 +435,7 @@ int store_add_file(struct image_store *s, int fd, const char *hash, const char *
     if (status == 0 && strcmp(is, hash) != 0)
         status = gv_error_set(err, GV_E_CORRUPT, 0, "the file has the hash %s and not %s", is, hash);
     if (status == 0)
-        status = store_commit(s, to, part, hash, origin, err);
+        status = store_commit(s, to, part, hash, NULL, err);
     if (status < 0)
         unlink(part);
     return status < 0 ? explain_space(err) : 0;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The hash of a file while it arrives. SHA3 is slower than most networks and disks, so it has a thread of its own, which reads what has been written from the page cache.
- * A download that goes on from an earlier one is hashed from its start while the rest comes; one that starts over makes the thread start over. The thread
- * also has the disk begin to write what it is done with, so that there is little left to wait for in the end.
+ * The hash of a file while it arrives. SHA3 is slower than most networks and disks, so it has a thread of its own, which reads what has
+ * been written from the page cache. A download that goes on from an earlier one is hashed from its start while the rest comes; one that
+ * starts over makes the thread start over. The thread also has the disk begin to write what it is done with, so that there is little left
+ * to wait for in the end.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -28,7 +28,8 @@ int store_sync(const struct image_store *s, struct gv_error *err);
 /* Adds a URL to where the image came from. */
 int store_add_origin(struct image_store *s, const char *hash, const char *url, struct gv_error *err);
 
-/* Fetches the image into its place, over whatever is there; *received (may be NULL) is how many bytes of it came. The caller has the lock alone. */
+/* Fetches the image into its place, over whatever is there; *received (may be NULL) is how many bytes of it came. The caller has the lock
+ * alone. */
 int store_download(struct image_store *s, const struct registry_image *want, uint64_t *received, struct gv_error *err);
 
 /* Gives the open, verified file at `part` its place; the caller has the lock alone. */
@@ -47,7 +48,8 @@ int store_oci_copy(struct image_store *s, const char *url, int to, char hash[GV_
 
 /* ---- updates ---- */
 
-/* The chunk map beside the image at url: 1 when there is one of the image that is wanted, 0 when not, -1 when the server does not answer at all. */
+/* The chunk map beside the image at url: 1 when there is one of the image that is wanted, 0 when not, -1 when the server does not answer
+ * at all. */
 int store_fetch_map(struct image_store *s, const struct registry_image *want, const char *url, struct gvmi_chunk_map *map,
                     struct gv_error *err);
 /* Keeps the map of an image, for the next update. */
@@ -59,11 +61,31 @@ struct store_updated {
     uint64_t fetched; /* bytes that came from the server */
 };
 /*
- * Completes the file, of which there may be `have` bytes, by the map: from other images of the store, and from url. 1 when all of it is there, each chunk as the map says; 0 when that
- * is not worth while or the server cannot do it; -1 on errors that a download would have, too.
+ * Completes the file, of which there may be `have` bytes, by the map: from other images of the store, and from url. 1 when all of it is
+ * there, each chunk as the map says; 0 when that is not worth while or the server cannot do it; -1 on errors that a download would have,
+ * too.
  */
 int store_update(struct image_store *s, const struct gvmi_chunk_map *map, const char *url, int fd, uint64_t have,
                  struct store_follow *follow, struct store_updated *out, struct gv_error *err);
+
+struct store_range {
+    uint64_t offset;
+    uint32_t length; /* at least 1 */
+};
+/* One range of the file at url, which has file_size bytes. 1 with its bytes, 0 when the server cannot do that or has another file, -1.
+ * *out is replaced. */
+int store_range(struct http_client *http, const char *url, uint64_t file_size, const struct store_range *range, struct gv_buf *out,
+                struct gv_error *err);
+
+/* Several ranges, some asked for ahead. url and list must outlive it. */
+struct store_ranges;
+int store_ranges_start(struct store_ranges **out, struct image_store *s, const char *url, uint64_t file_size,
+                       const struct store_range *list, size_t count, struct gv_error *err);
+/* The next one of the list, as store_range(); what is not 1 is the last. */
+int store_ranges_next(struct store_ranges *r, struct gv_buf *body, struct gv_error *err);
+/* Ends what is on its way. NULL is fine. */
+void store_ranges_free(struct store_ranges *r);
+DEFINE_CLEANUP(store_ranges, struct store_ranges *, store_ranges_free)
 
 /* ---- the hash of a file while it arrives ---- */
 

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The directory: opening it, looking things up in it, listing it. Everything is found by the names of files, so there is no index that could be
+ * wrong; a thousand images are a directory that is read in milliseconds.
+ */
 #include "store/store.h"
 
 #include <dirent.h>

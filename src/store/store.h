@@ -4,8 +4,8 @@
  *
  *   store.c    the directory, names, lists     fetch.c    a download: resumed, verified, put in place
  *   keep.c     what goes, what has rotted      follow.c   the hash of a file while it arrives
- *   oci.c      artifacts of registries
- *   update.c   what other images have of it
+ *   update.c   what other images have of it    ranges.c   parts of a file
+ *   oci.c      artifacts of registries of OCI
  *
  * $XDG_DATA_HOME/gvmkit has
  *     images/HASH.gvmi     an image, complete and verified; its mtime is that of its last use
@@ -72,8 +72,8 @@ static inline void gv_cleanup_store_image_fn(struct store_image *i)
 int store_use(struct image_store *s, const char *hash, struct store_image *out, struct gv_error *err);
 
 /*
- * The image `want`, fetched from its URLs, in turn, unless it is there. When another process fetches it, this one waits, and takes over when that dies.
- * GV_E_NOT_FOUND when servers do not have it, GV_E_CORRUPT when one has something else under that URL.
+ * The image `want`, fetched from its URLs, in turn, unless it is there. When another process fetches it, this one waits, and takes over
+ * when that dies. GV_E_NOT_FOUND when servers do not have it, GV_E_CORRUPT when one has something else under that URL.
  */
 int store_fetch(struct image_store *s, const struct registry_image *want, struct store_image *out, struct gv_error *err);
 
@@ -83,14 +83,14 @@ enum store_lookup {
     STORE_ASK,   /* a name may have moved: the registry is asked for what it is now */
 };
 /*
- * What a reference stands for, fetched if need be; a name that the registry was asked for is remembered. `mirrors` (may be NULL) are tried after the reference's own
- * URL. A REFS_PATH is GV_E_USAGE.
+ * What a reference stands for, fetched if need be; a name that the registry was asked for is remembered. `mirrors` (may be NULL) are tried
+ * after the reference's own URL. A REFS_PATH is GV_E_USAGE.
  */
 int store_get(struct image_store *s, const struct refs *ref, enum store_lookup how, const struct gv_strv *mirrors, struct store_image *out,
               struct gv_error *err);
 
-/* Takes a copy of the open file, whose hash must be `hash`, from `origin` (a URL; may be NULL). */
-int store_add_file(struct image_store *s, int fd, const char *hash, const char *origin, struct gv_error *err);
+/* Takes a copy of the open file, whose hash must be `hash`. */
+int store_add_file(struct image_store *s, int fd, const char *hash, struct gv_error *err);
 
 /* ---- names ---- */
 
@@ -132,16 +132,17 @@ void store_origins(struct image_store *s, const char *hash, struct gv_strv *out)
 int store_remove(struct image_store *s, const char *hash, struct gv_error *err);
 
 /*
- * Removes downloads that nobody goes on with and, the least recently used first, images until the rest has at most max bytes; never what is in use.
- * `removed` (may be NULL) is told of each.
+ * Removes downloads that nobody goes on with and, the least recently used first, images until the rest has at most max bytes; never what
+ * is in use. `removed` (may be NULL) is told of each.
  */
 int store_prune(struct image_store *s, uint64_t max, void (*removed)(void *user, const struct store_entry *e), void *user,
                 struct gv_error *err);
 
 enum store_health { STORE_GOOD, STORE_REPAIRED, STORE_LOST };
 /*
- * Reads the whole image and compares its hash. One that has rotted is fetched again from where it came, or from the registry; when that cannot be it is removed, so that
- * nobody runs it: STORE_LOST, and why in err. GV_E_BUSY (returned) when a rotten one is in use. -1 only when nothing could be found out.
+ * Reads the whole image and compares its hash. One that has rotted is fetched again from where it came, or from the registry; when that
+ * cannot be it is removed, so that nobody runs it: STORE_LOST, and why in err. GV_E_BUSY (returned) when a rotten one is in use. -1 only
+ * when nothing could be found out.
  */
 int store_verify(struct image_store *s, const char *hash, enum store_health *health, struct gv_error *err);
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Updates that move only what changed. Beside an image a server may have its chunk map, URL.chunks: any server of files will do. What images of the store have of the chunks
- * is copied from there, the rest is asked for in few ranges, and every chunk is checked against its digest before it is written. The file grows from its
- * beginning to its end, so what an interrupted update, or download, has left is a beginning that the map proves.
+ * Updates that move only what changed. Beside an image a server may have its chunk map, URL.chunks: any server of files will do. What
+ * images of the store have of the chunks is copied from there, the rest is asked for in few ranges, and every chunk is checked against its
+ * digest before it is written. The file grows from its beginning to its end, so what an interrupted update, or download, has left is a
+ * beginning that the map proves.
  *
- * The map itself proves nothing: in the end the hash of the whole decides, and whatever goes wrong on the way, all of the file can still be fetched.
+ * The map itself proves nothing: in the end the hash of the whole decides, and whatever goes wrong on the way, all of the file can still
+ * be fetched.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +21,7 @@
 #define MAP_FILE_MAX ((size_t)32 << 20)
 #define OTHERS_MAX 8              /* images that are looked into, the most recently used ones */
 #define OTHERS_READ_MAX 2         /* of those, without a map, which have to be read for it */
-#define PIECE ((uint64_t)8 << 20) /* of one request, in memory */
+#define PIECE ((uint64_t)4 << 20) /* of one request, in memory */
 #define GAP ((uint64_t)32 << 10)  /* fetched rather than to ask twice */
 #define REQUESTS_MAX 128
 #define WORTH_PERCENT 90 /* of what is missing; above it a plain download is as good */
@@ -235,38 +237,14 @@ static int put(struct update *u, const struct gvmi_chunk *c, const void *data, s
     return 0;
 }
 
-/* The chunks from..to (exclusive) of the server, in one request. 1, or 0 when the server cannot do that or sends something else. */
-static int fetch_range(struct update *u, size_t from, size_t to, struct gv_error *err)
+/* What came for the chunks from `from` on. 1, or 0 when it is not what the map says. */
+static int put_range(struct update *u, size_t from, const struct gv_buf *body, struct gv_error *err)
 {
-    const struct gvmi_chunk *a = &u->map->chunks[from], *b = &u->map->chunks[to - 1];
-    uint64_t end = b->offset + b->length, n = end - a->offset;
-    cleanup_response struct http_response r = { 0 };
-    cleanup_free char *range = gv_asprintf("Range: bytes=%" PRIu64 "-%" PRIu64, a->offset, end - 1),
-                      *expected = gv_asprintf("bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, a->offset, end - 1, u->map->file_size);
-    const char *const headers[] = { range, NULL };
-    const struct http_request q = { .url = u->url, .headers = headers };
-    struct http_client *http = store_http(u->store, err);
-    struct gv_error why = GV_ERROR_INIT;
-    if (!http)
-        return -1;
-    if (http_fetch(http, &q, (size_t)n, &r, &why) < 0) {
-        if (why.code == GV_E_LIMIT)
-            return 0; /* all of the file, or at least more than was asked for */
-        if (err)
-            *err = why;
-        return -1;
-    }
-    size_t at = 0;
-    const char *is = http_response_header(&r, "content-range", &at);
-    if (r.status != 206 || r.body.len != n || !is || strcasecmp(is, expected) != 0)
-        return 0;
-    u->out->fetched += n;
-    for (size_t i = from; i < to; i++) {
-        const struct gvmi_chunk *c = &u->map->chunks[i];
-        const unsigned char *data = r.body.data + (c->offset - a->offset);
-        if (!is_chunk(c, data))
+    u->out->fetched += body->len;
+    for (size_t at = 0, i = from; at < body->len; at += u->map->chunks[i].length, i++) {
+        if (!is_chunk(&u->map->chunks[i], body->data + at))
             return 0;
-        if (put(u, c, data, err) < 0)
+        if (put(u, &u->map->chunks[i], body->data + at, err) < 0)
             return -1;
     }
     return 1;
@@ -277,24 +255,47 @@ static int copy_chunk(struct update *u, size_t i, struct gv_error *err)
 {
     const struct gvmi_chunk *c = &u->map->chunks[i];
     const struct place *p = u->plan[i];
-    if (gv_pread_full(p->fd, u->buffer, c->length, p->offset) != (ssize_t)c->length || !is_chunk(c, u->buffer))
-        return fetch_range(u, i, i + 1, err);
-    return put(u, c, u->buffer, err) < 0 ? -1 : 1;
+    if (gv_pread_full(p->fd, u->buffer, c->length, p->offset) == (ssize_t)c->length && is_chunk(c, u->buffer))
+        return put(u, c, u->buffer, err) < 0 ? -1 : 1;
+    cleanup_buf struct gv_buf body = { 0 };
+    const struct store_range range = { .offset = c->offset, .length = c->length };
+    struct http_client *http = store_http(u->store, err);
+    int status = http ? store_range(http, u->url, u->map->file_size, &range, &body, err) : -1;
+    return status == 1 ? put_range(u, i, &body, err) : status;
+}
+
+/* The end of the range that begins with chunk i. */
+static size_t range_end(const struct update *u, size_t i)
+{
+    const struct gvmi_chunk *c = u->map->chunks;
+    size_t to = i + 1;
+    while (to < u->map->count && !u->plan[to] && c[to].offset + c[to].length - c[i].offset <= PIECE)
+        to++;
+    return to;
 }
 
 static int carry_out(struct update *u, size_t first, struct gv_error *err)
 {
+    CLEANUP(store_ranges) struct store_ranges *ranges = NULL;
+    cleanup_free struct store_range *list = gv_calloc(u->map->count - first + 1, sizeof(*list));
+    cleanup_buf struct gv_buf body = { 0 };
+    size_t count = 0;
     for (size_t i = first, to; i < u->map->count; i = to) {
-        to = i + 1;
+        const struct gvmi_chunk *c = u->map->chunks;
+        to = u->plan[i] ? i + 1 : range_end(u, i);
+        if (!u->plan[i])
+            list[count++] =
+                (struct store_range){ .offset = c[i].offset, .length = (uint32_t)(c[to - 1].offset + c[to - 1].length - c[i].offset) };
+    }
+    if (store_ranges_start(&ranges, u->store, u->url, u->map->file_size, list, count, err) < 0)
+        return -1;
+    for (size_t i = first, to; i < u->map->count; i = to) {
         int status;
-        if (u->plan[i]) {
+        to = u->plan[i] ? i + 1 : range_end(u, i);
+        if (u->plan[i])
             status = copy_chunk(u, i, err);
-        } else {
-            while (to < u->map->count && !u->plan[to] &&
-                   u->map->chunks[to].offset + u->map->chunks[to].length - u->map->chunks[i].offset <= PIECE)
-                to++;
-            status = fetch_range(u, i, to, err);
-        }
+        else if ((status = store_ranges_next(ranges, &body, err)) == 1)
+            status = put_range(u, i, &body, err);
         if (status <= 0)
             return status;
     }

@@ -355,6 +355,29 @@ assert_no_leftovers()
 	run -1 gvmkit ls "$OTHER_HASH"
 	assert_one_line_error "$output"
 	run -0 vm "$hash" sh -c "exit 0"
+	gvmkit rm "$hash"
+	run -1 pull --hash "$SMALL" "file:$WWW/hello.gvmi"
+	run -1 pull "file:$WWW/small"
+	run -0 pull "file:$WWW/hello.gvmi"
+	assert_contains "$output" "$hash"
+	assert_stored "$hash" hello.gvmi
+}
+
+@test "nothing that a virtual machine uses is removed" {
+	gvmkit build -o "$WWW/used.gvmi" --force "$IMAGES/base.tar" >/dev/null
+	local hash pid
+	hash=$(hash_of "$WWW/used.gvmi")
+	pull "file:$WWW/used.gvmi" >/dev/null
+	gvmkit run --accel "$ACCEL" "$hash" sh -c 'echo up; sleep 60' >vm.out 2>&1 3>&- &
+	pid=$!
+	wait_until grep -qs up vm.out
+	run -0 gvmkit prune --max-size 0
+	run -1 gvmkit rm "$hash"
+	[ -e "$STORE/$hash.gvmi" ]
+	kill $pid
+	wait $pid || true
+	run -0 gvmkit prune --max-size 0
+	assert_equal "$(ls "$STORE")" ""
 }
 
 # Two builds of an image, of which the second has other content in some files, and their maps.

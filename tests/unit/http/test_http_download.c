@@ -228,6 +228,116 @@ static void entity_tags(void **state)
     assert_content(fd, SIZE);
 }
 
+#define OLD_DATE "Last-Modified: Mon, 01 Jan 2024 00:00:00 GMT\r\nDate: Mon, 01 Jan 2024 00:01:00 GMT\r\n"
+
+/* A date proves as much as a tag when it is older than the answer by more than a clock's error. */
+static void dates(void **state)
+{
+    (void)state;
+    cleanup_close int fd = new_file();
+    cleanup_response struct http_response r = { 0 };
+    unsigned calls;
+    struct script old = { .headers = OLD_DATE, .cut = 3 << 20, .cuts = 1 };
+    struct http_file f = { .fd = fd, .size = HTTP_SIZE_UNKNOWN };
+    assert_int_equal(get(&old, &f, &r, &calls, NULL), 0);
+    assert_string_equal(f.etag, "Mon, 01 Jan 2024 00:00:00 GMT");
+    assert_string_equal(old.if_range[1], f.etag);
+    assert_content(fd, SIZE);
+    static const char *const useless[] = {
+        "Last-Modified: Mon, 01 Jan 2024 00:00:30 GMT\r\nDate: Mon, 01 Jan 2024 00:01:00 GMT\r\n",
+        "Last-Modified: Mon, 01 Jan 2024 00:00:00 GMT\r\n",
+        "Last-Modified: yesterday\r\nDate: Mon, 01 Jan 2024 00:01:00 GMT\r\n",
+    };
+    for (size_t i = 0; i < 3; i++) {
+        struct script young = { .headers = useless[i], .cut = 3 << 20, .cuts = 1 };
+        f = (struct http_file){ .fd = fd, .size = HTTP_SIZE_UNKNOWN };
+        assert_int_equal(get(&young, &f, &r, &calls, NULL), 0);
+        assert_string_equal(f.etag, "");
+        assert_string_equal(young.range[1], "");
+        assert_content(fd, SIZE);
+    }
+}
+
+/* A server that knows no If-Range, and has another version now. */
+static void other_version(void **state)
+{
+    (void)state;
+    cleanup_close int fd = new_file();
+    cleanup_response struct http_response r = { 0 };
+    unsigned calls;
+    struct script t = { .headers = "ETag: \"v2\"\r\n" };
+    assert_int_equal(gv_pwrite_full(fd, "something else", 14, 0), 0);
+    struct http_file f = { .fd = fd, .have = 14, .size = HTTP_SIZE_UNKNOWN, .etag = "\"v1\"" };
+    assert_int_equal(get(&t, &f, &r, &calls, NULL), 0);
+    assert_int_equal(calls, 2);
+    assert_string_equal(t.range[0], "bytes=14-");
+    assert_string_equal(t.range[1], "");
+    assert_string_equal(f.etag, "\"v2\"");
+    assert_content(fd, SIZE);
+}
+
+struct judge {
+    unsigned asked, begun;
+    bool refuse;
+    const struct http_file *file;
+    uint64_t have; /* when it began */
+};
+
+static int judge_accept(void *user, const struct http_response *r, struct gv_error *err)
+{
+    struct judge *j = user;
+    j->asked++;
+    return j->refuse ? gv_error_set(err, GV_E_FORMAT, 0, "not %s", r->type) : 0;
+}
+
+static int judge_begin(void *user, struct gv_error *err)
+{
+    struct judge *j = user;
+    (void)err;
+    j->begun++;
+    j->have = j->file->have;
+    return 0;
+}
+
+static void judged(void **state)
+{
+    (void)state;
+    cleanup_close int fd = new_file();
+    cleanup_response struct http_response r = { 0 };
+    struct gv_error err = GV_ERROR_INIT;
+    unsigned calls;
+    struct stat st;
+    struct http_file f = {
+        .fd = fd, .have = 14, .size = HTTP_SIZE_UNKNOWN, .etag = "\"v1\"", .accept = judge_accept, .begin = judge_begin
+    };
+    struct judge j = { .refuse = true, .file = &f };
+    f.user = &j;
+    assert_int_equal(gv_pwrite_full(fd, content, 14, 0), 0);
+    /* What is refused leaves what is there as it is, and is the last word. */
+    struct script page = { .headers = "Content-Type: text/html\r\n", .no_ranges = true };
+    assert_int_equal(get(&page, &f, &r, &calls, &err), -1);
+    assert_int_equal(err.code, GV_E_FORMAT);
+    assert_string_equal(err.msg, "not text/html");
+    assert_int_equal(calls, 1);
+    assert_int_equal(j.begun, 0);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(st.st_size, 14);
+    assert_int_equal(f.have, 14);
+    assert_string_equal(f.etag, "\"v1\"");
+    j.refuse = false;
+    struct script good = { .headers = "ETag: \"v1\"\r\n" };
+    assert_int_equal(get(&good, &f, &r, &calls, NULL), 0);
+    assert_int_equal(j.begun, 1);
+    assert_int_equal(j.have, 14);
+    assert_content(fd, SIZE);
+    struct script again = { .no_ranges = true };
+    f.have = 14;
+    f.size = HTTP_SIZE_UNKNOWN;
+    assert_int_equal(get(&again, &f, &r, &calls, NULL), 0);
+    assert_int_equal(j.begun, 2);
+    assert_int_equal(j.have, 0);
+}
+
 static void statuses(void **state)
 {
     (void)state;
@@ -298,7 +408,8 @@ int main(void)
     unsetenv("all_proxy");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whole),       cmocka_unit_test(interrupted), cmocka_unit_test(without_ranges), cmocka_unit_test(goes_on),
-        cmocka_unit_test(entity_tags), cmocka_unit_test(statuses),    cmocka_unit_test(liars),
+        cmocka_unit_test(entity_tags), cmocka_unit_test(dates),       cmocka_unit_test(other_version),  cmocka_unit_test(judged),
+        cmocka_unit_test(statuses),    cmocka_unit_test(liars),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -223,18 +223,14 @@ static void own_files(void **state)
     struct gv_error err = GV_ERROR_INIT;
     char other[GV_SHA3_224_HEX];
     hash_of("", 0, other);
-    assert_int_equal(store_add_file(p->store, fileno(f), other, NULL, &err), -1);
+    assert_int_equal(store_add_file(p->store, fileno(f), other, &err), -1);
     assert_int_equal(err.code, GV_E_CORRUPT);
     assert_false(place_has(p, other, "gvmi"));
     assert_false(place_has(p, other, "part"));
-    assert_int_equal(store_add_file(p->store, fileno(f), hash, "http://h/x", NULL), 0);
-    assert_int_equal(store_add_file(p->store, fileno(f), hash, NULL, NULL), 0);
+    assert_int_equal(store_add_file(p->store, fileno(f), hash, NULL), 0);
+    assert_int_equal(store_add_file(p->store, fileno(f), hash, NULL), 0);
     fclose(f);
     assert_clean(p);
-    cleanup_strv struct gv_strv from = { 0 };
-    store_origins(p->store, hash, &from);
-    assert_int_equal(from.count, 1);
-    assert_string_equal(from.items[0], "http://h/x");
 }
 
 int main(void)
