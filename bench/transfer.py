@@ -43,7 +43,7 @@ def serve(listener, path):
 
 def transfer(gvmkit, image, url, workdir):
     script = [{"deploy": {"volumes": ["/data"]}}, {"start": {}}, {"transfer": {"from": url, "to": "container:/data/file"}}]
-    done = subprocess.run([gvmkit, "script", "-", "--stream", "--image", image, "--workdir", workdir], input=json.dumps(script), stdout=subprocess.PIPE,
+    done = subprocess.run([gvmkit, "script", "-", "--stream", "--image", image, "--workdir", workdir, "--", "--storage-gib", "64"], input=json.dumps(script), stdout=subprocess.PIPE,
                           text=True, check=True, env=dict(os.environ, GVMKIT_ALLOW_TCG="1"))
     times = {}
     for line in done.stdout.splitlines():

@@ -37,6 +37,7 @@ struct client {
 
     uint64_t asked; /* the request that waits for its answer, 0 = none */
     uint32_t asked_kind;
+    uint64_t abandoned;     /* a request whose answer nobody waits for any more, 0 = none */
     struct response answer; /* to it; its bytes are in answer_bytes */
     struct gv_buf answer_bytes;
     bool answered;
@@ -170,6 +171,10 @@ static void take_runtime_status(struct client *c, const struct pb_field *body)
 
 static void take_answer(struct client *c, const struct response *r)
 {
+    if (c->abandoned && r->id == c->abandoned) {
+        c->abandoned = 0;
+        return;
+    }
     if (c->answered || r->id != c->asked || c->asked == 0) {
         violation(c, "an answer to request %llu, which does not wait for one", (unsigned long long)r->id);
         return;
@@ -271,8 +276,10 @@ static int ask(struct client *c, const struct gv_buf *body, uint32_t request, ui
 static int wait_answer(struct client *c, long until, struct gv_error *err)
 {
     while (!c->answered) {
-        if (turn(c, until, err) < 0)
+        if (turn(c, until, err) < 0) {
+            c->abandoned = c->asked;
             return -1;
+        }
         if (until && now_ms() >= until)
             return gv_error_set(err, GV_E_TIMEOUT, 0, "the runtime does not answer");
     }

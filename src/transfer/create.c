@@ -61,14 +61,16 @@ static void temporary_name(char out[32])
     snprintf(out, 32, ".gvmkit-%s", hex);
 }
 
-int inside_file_open(struct inside_file *f, const struct inside *in, int dir, const char *name, struct gv_error *err)
+int inside_file_open(struct inside_file *f, const struct inside *in, int dir, const char *path, struct gv_error *err)
 {
-    *f = (struct inside_file){ .in = in, .dir = dir, .fd = -1, .name = gv_strdup(name) };
+    const char *slash = strrchr(path, '/');
+    *f = (struct inside_file){ .in = in, .dir = dir, .fd = -1, .path = gv_strdup(path) };
+    f->name = f->path + (slash ? slash + 1 - path : 0);
     owner_of(in, dir, NEW_FILE_MODE, &f->owner);
-    cleanup_close int before = inside_at(dir, name);
+    cleanup_close int before = inside_at(dir, f->name);
     struct inside_stat st = { 0 };
     if (before >= 0 && inside_stat(in, before, &st) == 0 && S_ISDIR(st.mode))
-        return inside_failed(in, name, "cannot write", EISDIR, err);
+        return inside_failed(in, path, "cannot write", EISDIR, err);
     if (before >= 0 && S_ISREG(st.mode))
         f->owner = (struct inside_owner){ .uid = st.uid, .gid = st.gid, .mode = st.mode & 07777 };
     f->fd = openat(dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
@@ -78,7 +80,7 @@ int inside_file_open(struct inside_file *f, const struct inside *in, int dir, co
     }
     if (f->fd < 0) {
         f->temporary[0] = '\0';
-        return inside_failed(in, name, "cannot create", errno, err);
+        return inside_failed(in, path, "cannot create", errno, err);
     }
     return 0;
 }
@@ -104,7 +106,7 @@ int inside_file_commit(struct inside_file *f, struct gv_error *err)
     int result = 0;
     if (inside_give(f->in, f->fd, S_IFREG, &f->owner) < 0 || (!f->temporary[0] && name_file(f) < 0) ||
         renameat(f->dir, f->temporary, f->dir, f->name) < 0)
-        result = inside_failed(f->in, f->name, "cannot create", errno, err);
+        result = inside_failed(f->in, f->path, "cannot create", errno, err);
     else
         f->temporary[0] = '\0';
     inside_file_discard(f);
@@ -119,7 +121,7 @@ void inside_file_discard(struct inside_file *f)
         close(f->fd);
     if (f->dir >= 0)
         close(f->dir);
-    free(f->name);
+    free(f->path);
     *f = (struct inside_file){ .dir = -1, .fd = -1 };
 }
 

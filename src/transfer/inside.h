@@ -80,12 +80,13 @@ int inside_give(const struct inside *in, int fd, mode_t type, const struct insid
 struct inside_file {
     const struct inside *in;
     int dir, fd;
-    char *name;
+    char *path;         /* below the directory of `in` */
+    const char *name;   /* its last component */
     char temporary[32]; /* "" while it has no name */
     struct inside_owner owner;
 };
-/* Takes over dir; name is copied. The file gets the owner and mode of the file that it is going to replace, else those of the directory and 0644. */
-int inside_file_open(struct inside_file *f, const struct inside *in, int dir, const char *name, struct gv_error *err);
+/* Takes over dir, in which the last component of path is. The file gets the owner and mode of the file that it is going to replace, else those of the directory and 0644. */
+int inside_file_open(struct inside_file *f, const struct inside *in, int dir, const char *path, struct gv_error *err);
 /* Gives it its name, in the place of what is there unless that is a directory, and clears f, also on failure. */
 int inside_file_commit(struct inside_file *f, struct gv_error *err);
 /* Throws it away. Zero-initialised with dir and fd -1, or cleared, is fine. */

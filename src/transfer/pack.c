@@ -33,7 +33,7 @@ static int compare_names(const void *a, const void *b)
 }
 
 /* The names in a directory, sorted, so that the same files make the same archive. */
-static int list_names(int dir, struct gv_strv *names, struct gv_error *err)
+static int list_names(int dir, const char *path, struct gv_strv *names, struct gv_error *err)
 {
     int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
@@ -41,7 +41,7 @@ static int list_names(int dir, struct gv_strv *names, struct gv_error *err)
         int sys = errno;
         if (fd >= 0)
             close(fd);
-        return gv_error_set(err, GV_E_IO, sys, "cannot read a directory");
+        return gv_error_set(err, GV_E_IO, sys, "cannot read the directory `%s`", path);
     }
     int result = 0;
     errno = 0;
@@ -49,12 +49,12 @@ static int list_names(int dir, struct gv_strv *names, struct gv_error *err)
         if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || !strcmp(e->d_name, METADATA))
             continue;
         if (names->count == NAMES_MAX)
-            result = gv_error_set(err, GV_E_LIMIT, 0, "a directory has more than %u names", NAMES_MAX);
+            result = gv_error_set(err, GV_E_LIMIT, 0, "the directory `%s` has more than %u names", path, NAMES_MAX);
         else
             gv_strv_add(names, e->d_name);
     }
     if (result == 0 && errno)
-        result = gv_error_errno(err, "cannot read a directory");
+        result = gv_error_errno(err, "cannot read the directory `%s`", path);
     closedir(d);
     if (names->count)
         qsort(names->items, names->count, sizeof(*names->items), compare_names);
@@ -127,7 +127,7 @@ static int enter(struct packer *p, struct level *levels, size_t *count, int fd, 
 {
     struct level *l = &levels[(*count)++];
     *l = (struct level){ .fd = fd, .path_size = p->path.len };
-    return list_names(fd, &l->names, err);
+    return list_names(fd, p->path.len ? gv_buf_str(&p->path) : p->in->path, &l->names, err);
 }
 
 static void leave(struct level *levels, size_t *count)
@@ -173,7 +173,7 @@ static int pack_tree(struct packer *p, int dir, struct gv_error *err)
     struct level levels[INSIDE_DEPTH_MAX + 1];
     size_t count = 0;
     int top = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int result = top < 0 ? gv_error_errno(err, "cannot open a directory") : enter(p, levels, &count, top, err);
+    int result = top < 0 ? gv_error_errno(err, "cannot open the directory `%s`", p->in->path) : enter(p, levels, &count, top, err);
     while (result == 0 && count) {
         struct level *l = &levels[count - 1];
         p->path.len = l->path_size;

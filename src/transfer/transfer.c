@@ -50,14 +50,6 @@ static int parse(struct job *j, struct gv_error *err)
     return fileset_new(&j->set, r, err);
 }
 
-int transfer_check(const struct transfer_request *r, struct gv_error *err)
-{
-    struct job j = { .request = r };
-    int result = parse(&j, err);
-    job_clear(&j);
-    return result;
-}
-
 /* ---- places on this machine ------------------------------------------------------------------------------------------------------- */
 
 static int open_volume(const struct transfer_options *o, const char *path, struct local *l, struct gv_error *err)
@@ -135,7 +127,9 @@ static int copy_checked(struct job *j, int from, uint64_t size, int to, struct g
     j->move.total = size;
     check_init(&check, &j->from);
     int result = copy_file(&j->move, from, size, to, &check, err);
-    if (result == 0)
+    if (result < 0)
+        gv_error_prefix(err, "transferring `%.300s`", j->from.path);
+    else
         result = check_end(&check, err);
     check_clear(&check);
     return result;
@@ -235,7 +229,7 @@ static int to_file(struct job *j, struct local *l, struct gv_error *err)
     if (dir < 0)
         return -1;
     cleanup_close int before = inside_at(dir, last);
-    int result = inside_file_open(&f, &l->in, dir, last, err);
+    int result = inside_file_open(&f, &l->in, dir, l->path, err);
     if (result == 0)
         result = source_into(j, f.fd, &p, err);
     /* A program stays one. What a guest says of a file does not let others of the host write it. */

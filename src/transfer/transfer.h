@@ -57,9 +57,6 @@ struct transfer_request {
     struct gv_strv includes, excludes; /* globs of paths below the directory; no includes = everything */
 };
 
-/* Whether the request can be understood, without looking at anything that it names. */
-int transfer_check(const struct transfer_request *r, struct gv_error *err);
-
 /* Does it. What fails leaves a file at the destination as it was; of an archive, files may be there already. */
 int transfer_run(const struct transfer_options *o, const struct transfer_request *r, struct gv_error *err);
 

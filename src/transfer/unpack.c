@@ -118,15 +118,15 @@ static void owner_here(const struct unpacker *u, int dir, mode_t mode, struct in
     *owner = (struct inside_owner){ .uid = st.uid, .gid = st.gid, .mode = mode & 0777 };
 }
 
-static int make_file(struct unpacker *u, struct archive_entry *e, int dir, const char *last, struct gv_error *err)
+static int make_file(struct unpacker *u, struct archive_entry *e, int dir, const char *name, struct gv_error *err)
 {
     struct inside_file f;
     int64_t size = u->api->entry_size_is_set(e) ? u->api->entry_size(e) : 0;
-    int result = inside_file_open(&f, u->in, dir, last, err);
+    int result = inside_file_open(&f, u->in, dir, name, err);
     if (result == 0)
         owner_here(u, f.dir, u->api->entry_perm(e), &f.owner);
-    if (result == 0)
-        result = unpack_data(u, f.fd, size > 0 ? (uint64_t)size : 0, err);
+    if (result == 0 && unpack_data(u, f.fd, size > 0 ? (uint64_t)size : 0, err) < 0)
+        result = gv_error_prefix(err, "unpacking `%.200s`", name);
     if (result == 0 && u->api->entry_mtime_is_set(e)) {
         const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT },
                                            { .tv_sec = u->api->entry_mtime(e), .tv_nsec = u->api->entry_mtime_nsec(e) } };
@@ -211,7 +211,7 @@ static int unpack_entry(struct unpacker *u, struct archive_entry *e, struct gv_e
         return make_hard_link(u, dir, name, last, hard, err);
     if (type == AE_IFLNK)
         return make_link(u, dir, name, last, api->entry_symlink(e), err);
-    return make_file(u, e, steal_fd(&dir), last, err);
+    return make_file(u, e, steal_fd(&dir), name, err);
 }
 
 static int open_archive(struct unpacker *u, const struct archive_format *f, int fd, struct gv_error *err)

@@ -18,8 +18,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         const struct script_command *c = &s->commands[i];
         if ((c->kind == SCRIPT_RUN) != (c->entry_point != NULL) || (c->kind == SCRIPT_TRANSFER) != (c->transfer.from != NULL))
             __builtin_trap();
-        if (c->kind == SCRIPT_TRANSFER && transfer_check(&c->transfer, &err) < 0 && !err.msg[0])
-            __builtin_trap();
     }
     return 0;
 }

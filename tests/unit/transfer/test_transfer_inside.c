@@ -41,6 +41,27 @@ static void files(void **state)
     test_refused(in, "container:/elsewhere/a", NULL, GV_E_NOT_FOUND, "path not found in container");
 }
 
+/* The runtime is not believed either: a volume is a directory in the work directory. */
+static void volumes(void **state)
+{
+    (void)state;
+    static const char *const bad[] = { "../elsewhere", "/etc", ".", "..", "", "a/b" };
+    cleanup_free char *out = test_url("out");
+    test_text("f", "x");
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        struct transfer_volume v = { (char[]){ "/data" }, gv_strdup(bad[i]) };
+        const struct transfer_options o = { .workdir = test_workdir, .volumes = &v, .volume_count = 1 };
+        struct gv_error err = GV_ERROR_INIT;
+        assert_int_equal(transfer_run(&o, &(struct transfer_request){ .from = "/data/f", .to = out }, &err), -1);
+        assert_int_equal(err.code, GV_E_PROTOCOL);
+        free(v.name);
+    }
+    link_to("..", "vol-3");
+    struct transfer_volume v = { (char[]){ "/data" }, (char[]){ "vol-3" } };
+    const struct transfer_options o = { .workdir = test_workdir, .volumes = &v, .volume_count = 1 };
+    assert_int_equal(transfer_run(&o, &(struct transfer_request){ .from = "/data/f", .to = out }, NULL), -1);
+}
+
 static void modes(void **state)
 {
     (void)state;
@@ -218,6 +239,7 @@ static void raced(void **state)
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, test_setup, test_teardown)
-    const struct CMUnitTest tests[] = { TEST(files), TEST(modes), TEST(links), TEST(specials), TEST(holes), TEST(hashed), TEST(raced) };
+    const struct CMUnitTest tests[] = { TEST(files),    TEST(volumes), TEST(modes),  TEST(links),
+                                        TEST(specials), TEST(holes),   TEST(hashed), TEST(raced) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

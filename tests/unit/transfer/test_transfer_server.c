@@ -229,6 +229,27 @@ static void users(void **state)
     assert_null(strstr(err.msg, "pass"));
 }
 
+static void redirect(void *user, struct call *c)
+{
+    cleanup_free char *line = gv_asprintf("Location: %s\r\n", (const char *)user);
+    call_text(c, 307, line, "");
+}
+
+/* What is sent goes along to where the server says, the password does not. */
+static void redirected(void **state)
+{
+    (void)state;
+    cleanup_free char *url = server_url(server, "/f");
+    struct server *first = server_start(redirect, url);
+    cleanup_free char *to = gv_asprintf("http://name:pass@127.0.0.1:%u/f", server_port(first));
+    test_write("vol-1/a", content, SIZE);
+    test_transfer("/data/a", to, NULL);
+    server_stop(first);
+    assert_int_equal(server_state.put.len, SIZE);
+    assert_memory_equal(server_state.put.data, content, SIZE);
+    assert_string_equal(server_state.authorization, "");
+}
+
 static void packed(void **state)
 {
     (void)state;
@@ -248,7 +269,7 @@ int main(void)
     for (size_t i = 0; i < SIZE; i++)
         content[i] = (unsigned char)(i * 2654435761U >> 13);
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-    const struct CMUnitTest tests[] = { TEST(downloads), TEST(resumed),   TEST(changed), TEST(lost),  TEST(statuses),
-                                        TEST(stalled),   TEST(cancelled), TEST(uploads), TEST(users), TEST(packed) };
+    const struct CMUnitTest tests[] = { TEST(downloads), TEST(resumed), TEST(changed), TEST(lost),       TEST(statuses), TEST(stalled),
+                                        TEST(cancelled), TEST(uploads), TEST(users),   TEST(redirected), TEST(packed) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
