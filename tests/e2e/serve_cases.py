@@ -55,7 +55,8 @@ class Server:
 
     def stop(self, sig=signal.SIGTERM, status=0):
         self.process.send_signal(sig)
-        same(self.process.wait(SLOW), status)
+        got = self.process.wait(SLOW)
+        assert got == status, f"it ended with {got}: {self.log_text()[-2000:]}"
         self.process.stdout.close()
         self.errors.close()
         self.process = None
