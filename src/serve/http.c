@@ -253,8 +253,10 @@ static enum MHD_Result begin(struct request *r, struct MHD_Connection *connectio
     /* More than would be received for nothing: then the connection ends with the answer. */
     uint64_t length = 0;
     const char *told = request_header(r, "Content-Length");
-    if (r->response && told && (!form_number(told, DRAIN_MAX, &length)))
+    if (r->response && told && !form_number(told, DRAIN_MAX, &length)) {
+        answer_header(r, "Connection", "close");
         return queue(r);
+    }
     return MHD_YES;
 }
 

@@ -15,8 +15,10 @@ struct jobs {
     pthread_cond_t more, less; /* a job has come; a thread has ended */
     struct job *ring;
     size_t size, first, count;
-    size_t running; /* threads that have not ended */
+    size_t running; /* threads that take jobs */
     bool ending;
+    size_t started; /* threads that are to be joined */
+    pthread_t threads[];
 };
 
 static void *work(void *arg)
@@ -43,7 +45,7 @@ static void *work(void *arg)
 
 int jobs_new(struct jobs **out, size_t threads, size_t most, struct gv_error *err)
 {
-    struct jobs *j = gv_new(struct jobs);
+    struct jobs *j = gv_calloc(1, sizeof(*j) + threads * sizeof(j->threads[0]));
     pthread_condattr_t clock;
     pthread_condattr_init(&clock);
     pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
@@ -54,13 +56,10 @@ int jobs_new(struct jobs **out, size_t threads, size_t most, struct gv_error *er
     j->size = most;
     j->ring = gv_reallocarray(NULL, most, sizeof(*j->ring));
     for (size_t i = 0; i < threads; i++) {
-        pthread_t thread;
         pthread_mutex_lock(&j->lock);
-        int rc = pthread_create(&thread, NULL, work, j);
-        if (rc == 0) {
-            pthread_detach(thread);
-            j->running++;
-        }
+        int rc = pthread_create(&j->threads[i], NULL, work, j);
+        if (rc == 0)
+            j->running = ++j->started;
         pthread_mutex_unlock(&j->lock);
         if (rc != 0) {
             jobs_end(j, UINT32_MAX);
@@ -102,6 +101,8 @@ bool jobs_end(struct jobs *j, uint64_t ms)
         rc = pthread_cond_timedwait(&j->less, &j->lock, &until);
     bool ended = j->running == 0;
     pthread_mutex_unlock(&j->lock);
+    for (; ended && j->started > 0; j->started--)
+        pthread_join(j->threads[j->started - 1], NULL);
     return ended;
 }
 

@@ -21,14 +21,16 @@ struct upload {
     unsigned refs;
     uint64_t used; /* a counter: larger is later */
     struct upload *next;
-    /* Guarded by the lock. */
+    /* Guarded by the lock, which is held as long as something is written or hashed. */
     pthread_mutex_t lock;
     int fd;
-    bool gone; /* published or thrown away */
-    unsigned char *stored;
-    uint32_t count;       /* of them */
     struct gv_hash *hash; /* of the first `hashed` chunks */
     uint32_t hashed;
+    /* Changed with both locks held and read with either: who only asks does not wait for the disk. */
+    pthread_mutex_t state;
+    bool gone; /* published or thrown away */
+    unsigned char *stored;
+    uint32_t count; /* of them */
 };
 
 struct uploads {
@@ -55,6 +57,7 @@ static void upload_free(struct upload *u)
     free(u->stored);
     gv_buf_clear(&u->bytes);
     pthread_mutex_destroy(&u->lock);
+    pthread_mutex_destroy(&u->state);
     free(u);
 }
 DEFINE_CLEANUP(upload, struct upload *, upload_free)
@@ -78,6 +81,7 @@ static int load(struct uploads *all, struct db *db, const unsigned char name[GV_
     struct upload_row row;
     u->fd = -1;
     pthread_mutex_init(&u->lock, NULL);
+    pthread_mutex_init(&u->state, NULL);
     int r = model_upload_find(db, name, &row, &u->bytes, err);
     if (r <= 0)
         return r;
@@ -176,19 +180,19 @@ int64_t upload_row(const struct upload *u)
 
 bool upload_has(struct upload *u, uint32_t chunk)
 {
-    pthread_mutex_lock(&u->lock);
+    pthread_mutex_lock(&u->state);
     bool has = u->stored[chunk] != 0;
-    pthread_mutex_unlock(&u->lock);
+    pthread_mutex_unlock(&u->state);
     return has;
 }
 
 bool upload_flags(struct upload *u, struct gv_buf *out)
 {
-    pthread_mutex_lock(&u->lock);
+    pthread_mutex_lock(&u->state);
     for (uint32_t i = 0; i < u->d.chunks; i++)
         gv_buf_add(out, u->stored[i] ? "1" : "0", 1);
     bool all = u->count == u->d.chunks;
-    pthread_mutex_unlock(&u->lock);
+    pthread_mutex_unlock(&u->state);
     return all;
 }
 
@@ -256,10 +260,12 @@ static int throw_away(struct uploads *all, struct upload *u, struct db *db, stru
     struct gv_error ignored = GV_ERROR_INIT;
     if (model_upload_remove(db, u->row, &ignored) == 0) {
         disk_upload_remove(all->disk, u->name);
+        pthread_mutex_lock(&u->state);
         u->gone = true;
-        unlist(all, u);
         memset(u->stored, 0, u->d.chunks);
         u->count = 0;
+        pthread_mutex_unlock(&u->state);
+        unlist(all, u);
     }
     return gv_error_hint(err, "the upload was thrown away");
 }
@@ -303,7 +309,9 @@ static int publish(struct uploads *all, struct upload *u, struct db *db, int64_t
     if (r < 0)
         return -1;
     disk_upload_remove(all->disk, u->name);
+    pthread_mutex_lock(&u->state);
     u->gone = true;
+    pthread_mutex_unlock(&u->state);
     unlist(all, u);
     return 0;
 }
@@ -320,7 +328,8 @@ static int finish(struct uploads *all, struct upload *u, struct db *db, int64_t 
 
 int upload_finish(struct uploads *all, struct upload *u, struct db *db, int64_t now, bool *published, struct gv_error *err)
 {
-    pthread_mutex_lock(&u->lock);
+    if (pthread_mutex_trylock(&u->lock) != 0)
+        return 0;
     int r = finish(all, u, db, now, published, err);
     pthread_mutex_unlock(&u->lock);
     return r;
@@ -339,8 +348,10 @@ static int store(struct uploads *all, struct upload *u, struct db *db, uint32_t 
         return gv_error_errno(err, "cannot store the chunk");
     if (model_upload_store(db, u->row, chunk, now, err) < 0)
         return -1;
+    pthread_mutex_lock(&u->state);
     u->stored[chunk] = 1;
     u->count++;
+    pthread_mutex_unlock(&u->state);
     if (advance(u, err) < 0)
         return -1;
     return finish(all, u, db, now, published, err);

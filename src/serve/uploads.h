@@ -37,7 +37,7 @@ bool upload_flags(struct upload *u, struct gv_buf *out);
 int upload_store(struct uploads *all, struct upload *u, struct db *db, uint32_t chunk, int fd, int64_t now, bool *published,
                  struct gv_error *err);
 /* Makes the image of an upload of which all chunks are stored; *published when it has become one now. GV_E_CORRUPT, GV_E_FORMAT: it was not what it
- * claimed to be, and is gone. Nothing happens as long as chunks are missing. */
+ * claimed to be, and is gone. Nothing happens as long as chunks are missing, or while another thread stores one, which will do this itself. */
 int upload_finish(struct uploads *all, struct upload *u, struct db *db, int64_t now, bool *published, struct gv_error *err);
 
 /* Removes the uploads that nobody has touched since `before` and nobody has a reference to; adds their number. */

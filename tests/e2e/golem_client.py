@@ -11,6 +11,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 import zlib
 
 BOUNDARY = "7c4f5e3ad8b1c2f0-1f2e3d4c5b6a7988-0a1b2c3d4e5f6071-8192a3b4c5d6e7f8"
@@ -248,8 +249,12 @@ def push(url, image, tag=None, login=None, token=None, workers=4, ca=None):
                 t.join()
             if errors:
                 raise errors[0]
-            known = c.describe(image.id)
-            if known["status"] != "full":
+            # The client asks six times, five seconds apart: another client's chunk may have been the last one, and is still being looked at.
+            for _ in range(300):
+                if c.describe(image.id).get("status") == "full":
+                    break
+                time.sleep(0.1)
+            else:
                 raise RuntimeError("Failed to validate image upload")
         if tag:
             expect(c.attach(*target), 200)

@@ -34,6 +34,7 @@ serve_case()
 @test "ranges, conditions and HEAD" { serve_case ranges; }
 @test "TLS with a certificate of one's own" { serve_case tls; }
 @test "a thousand idle connections and slow clients are outlived" { serve_case idle; }
+@test "more connections than are allowed hinder those that are there not" { serve_case crowd; }
 @test "SIGTERM lets downloads end" { serve_case graceful; }
 @test "a line about each request" { serve_case log; }
 @test "SIGKILL at any moment loses nothing that was acknowledged, and serves nothing partial" { serve_case killed; }

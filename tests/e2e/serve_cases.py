@@ -55,7 +55,8 @@ class Server:
 
     def stop(self, sig=signal.SIGTERM, status=0):
         self.process.send_signal(sig)
-        same(self.process.wait(SLOW), status)
+        got = self.process.wait(SLOW)
+        assert got == status, f"it ended with {got}: {self.log_text()[-2000:]}"
         self.process.stdout.close()
         self.errors.close()
         self.process = None
@@ -318,6 +319,10 @@ def case_hostile():
                      "/download/", "/"):
             same((c.get(path).status, path), (404, path))
         same((c.get(f"/download/{image.id}%00.gvmi").status, c.get(f"/v1/image/info?hash={image.sha3}%00").status), (400, 400))
+        # a host that cannot be one is not repeated
+        for host in ('a"b', "a/b", "a b", "x" * 300):
+            c.send(f"GET /v1/image/info?hash={image.sha3} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            same(c.answer().json()["http"], f"{s.url}/download/{image.id}")
         for method, path in (("DELETE", "/v1/image/info"), ("PUT", f"/download/{image.id}"), ("GET", "/auth/pat/login"), ("FOO", "/healthz")):
             answer = c.get(path, method=method)
             assert answer.status == 405 and answer.headers["allow"], answer
@@ -406,7 +411,10 @@ def case_limits():
             return c.answer().status
         same([login("192.0.2.1") for _ in range(4)], [401, 401, 401, 429])
         same(login("192.0.2.2"), 401)
-        same(c.get("/v1/image/download?hash=" + "0" * 56).status, 404)
+        image = Image(DATA, CHUNK)
+        push(s.url, image)
+        c.send(f"GET /v1/image/info?hash={image.sha3} HTTP/1.1\r\nHost: images.example.org\r\nX-Forwarded-Proto: https\r\n\r\n".encode())
+        same(c.answer().json()["http"], f"https://images.example.org/download/{image.id}")
     assert '"address":"192.0.2.2"' in s.log_text()
 
 
@@ -619,6 +627,31 @@ def case_idle():
             same(s.fetch(image), DATA)
         for c in idle:
             c.close()
+
+
+def case_crowd():
+    """More connections than the server takes: those that it has taken are served, and others again when there is room."""
+    image = Image(DATA, CHUNK)
+    s = Server("--max-connections", "40", "--idle-timeout", "2s")
+    with s:
+        push(s.url, image)
+        with s.connect() as c:
+            same(c.get("/healthz").status, 200)
+            crowd = [s.connect() for _ in range(300)]
+            same(c.ask("get", path=f"/download/{image.id}").body, DATA)
+            assert int(metrics(c)["gvmkit_connections"]) <= 40
+            for other in crowd:
+                other.close()
+        wait_for(lambda: answers(s))
+        same(s.fetch(image), DATA)
+
+
+def answers(s):
+    try:
+        with s.connect() as c:
+            return c.get("/healthz").status == 200
+    except (EOFError, OSError):
+        return False
 
 
 def case_graceful():
