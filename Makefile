@@ -8,10 +8,12 @@ DESTDIR ?=
 FUZZER ?=
 SECONDS ?= 60
 ONLY ?=
+CYCLES ?= 500
+RUNS ?= 10000
 
 export LC_ALL := C.UTF-8
 
-.PHONY: all help setup setup-bench demo check install uninstall stage deb bench fuzz format clean kernel compile program
+.PHONY: all help setup setup-bench demo check install uninstall stage deb bench soak fuzz format clean kernel compile program
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
 
@@ -23,7 +25,8 @@ help:
 	@echo 'make             build everything and lay it out below $(BUILD)/stage (no packages are installed)'
 	@echo 'make install     install below DESTDIR=$(DESTDIR) PREFIX=$(PREFIX); make uninstall removes it'
 	@echo 'make deb         build $(BUILD)/gvmkit_VERSION_ARCH.deb'
-	@echo 'make bench       measure gvmkit against the usual tools (ONLY="boot exec memory pack update scale")'
+	@echo 'make bench       measure gvmkit against the usual tools (ONLY="boot exec memory runtime volumes many pack update scale")'
+	@echo 'make soak        ya-runtime-vm over and over, and nothing may be left: CYCLES=$(CYCLES) RUNS=$(RUNS)'
 	@echo 'make fuzz        run one fuzzer: FUZZER=fuzz_tar SECONDS=600'
 	@echo 'make format      put the C sources into the project'"'"'s form'
 	@echo 'make setup       install the packages that building and running need'
@@ -44,7 +47,7 @@ compile: $(BUILD)/build.ninja
 
 # Only what is installed.
 program: $(BUILD)/build.ninja
-	@ninja -C $(BUILD) src/cli/gvmkit src/exeunit/ya-runtime-vm src/exeunit/self-test.gvmi guest/initramfs.cpio
+	@ninja -C $(BUILD) src/cli/gvmkit src/exeunit/ya-runtime-vm src/exeunit/self-test.gvmi src/jail/gvmkit-jail guest/initramfs.cpio
 
 kernel:
 	@guest/kernel/build.sh >/dev/null
@@ -71,6 +74,9 @@ deb: stage
 
 bench: setup-bench stage
 	@bench/run $(if $(ONLY),--only '$(ONLY)') --build $(BUILD)
+
+soak: setup stage
+	@tests/soak/soak.py --prefix $(BUILD)/stage --cycles $(CYCLES) --runs $(RUNS)
 
 fuzz:
 	@scripts/setup.sh build check

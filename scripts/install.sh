@@ -10,7 +10,9 @@
 #   bin/gvmkit
 #   bin/gvmkit-build                       a link to gvmkit: another name, another command line
 #   lib/gvmkit/vmlinux, initramfs.cpio     the guest; gvmkit finds it from where its own executable is
+#   lib/gvmkit/gvmkit-net                  the user-space network of `gvmkit run --net user`
 #   lib/gvmkit/self-test.gvmi              the image of `ya-runtime-vm test`
+#   lib/gvmkit/gvmkit-jail                 what QEMU is started through
 #   lib/yagna/plugins/ya-runtime-vm.json   the runtime for a provider's ExeUnit: what says that it is there,
 #   lib/yagna/plugins/ya-runtime-vm/       and the program
 #   share/man/man1/*.1
@@ -61,8 +63,10 @@ put 755 "$build/src/cli/gvmkit" "$root/bin/gvmkit"
 ln -sfn gvmkit "$root/bin/gvmkit-build"
 put 755 "$build/src/exeunit/ya-runtime-vm" "$root/lib/yagna/plugins/ya-runtime-vm/ya-runtime-vm"
 put 644 "$src/src/exeunit/ya-runtime-vm.json" "$root/lib/yagna/plugins/ya-runtime-vm.json"
+put 755 "$build/src/jail/gvmkit-jail" "$root/lib/gvmkit/gvmkit-jail"
 put 644 "$kernel/vmlinux" "$root/lib/gvmkit/vmlinux"
 put 644 "$build/guest/initramfs.cpio" "$root/lib/gvmkit/initramfs.cpio"
+put 755 "$build/src/usernet/gvmkit-net" "$root/lib/gvmkit/gvmkit-net"
 put 644 "$build/src/exeunit/self-test.gvmi" "$root/lib/gvmkit/self-test.gvmi"
 for page in "$src"/man/*.1; do
 	put 644 "$page" "$root/share/man/man1/${page##*/}"

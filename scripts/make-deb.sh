@@ -30,14 +30,17 @@ trap 'rm -rf "$work"' EXIT
 root=$work/root
 
 "$src/scripts/install.sh" "$build" "$root" /usr
-runtime=usr/lib/yagna/plugins/ya-runtime-vm/ya-runtime-vm
-strip --strip-unneeded "$root/usr/bin/gvmkit" "$root/$runtime"
+programs=(usr/bin/gvmkit usr/lib/yagna/plugins/ya-runtime-vm/ya-runtime-vm)
+for helper in "$root"/usr/lib/gvmkit/gvmkit-*; do
+	programs+=("usr/lib/gvmkit/${helper##*/}")
+done
+strip --strip-unneeded "${programs[@]/#/$root/}"
 gzip -9n "$root"/usr/share/man/man1/*.1
 
 # dpkg-shlibdeps wants to see a source package around it.
 mkdir -p "$work/debian" "$root/DEBIAN"
 printf 'Source: gvmkit\n\nPackage: gvmkit\nArchitecture: %s\n' "$arch" >"$work/debian/control"
-depends=$(cd "$work" && dpkg-shlibdeps -O root/usr/bin/gvmkit "root/$runtime" | sed -n 's/^shlibs:Depends=//p')
+depends=$(cd "$work" && dpkg-shlibdeps -O "${programs[@]/#/root/}" | sed -n 's/^shlibs:Depends=//p')
 [ -n "$depends" ] || die 'dpkg-shlibdeps found no library'
 # Loaded when first needed (src/http/curl.c), so dpkg-shlibdeps does not see it.
 depends+=', libcurl4'
@@ -49,7 +52,7 @@ Architecture: $arch
 Maintainer: the authors of gvmkit <gvmkit@localhost>
 Installed-Size: $(du -k -s --apparent-size "$root/usr" | cut -f 1)
 Depends: $depends, qemu-system-x86 (>= 1:7.2), e2fsprogs
-Recommends: ca-certificates, squashfuse
+Recommends: ca-certificates, libarchive13, libmicrohttpd12, libreadline8, squashfuse
 Section: admin
 Priority: optional
 Description: container images as small files, run in microVMs

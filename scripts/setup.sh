@@ -23,7 +23,7 @@ export LC_ALL=C
 build=(
 gcc libc6-dev make meson ninja-build pkg-config musl-tools
 libarchive-dev libbz2-dev libcmocka-dev libcurl4-openssl-dev libdeflate-dev libisal-dev libjansson-dev liblz4-dev liblzma-dev
-liblzo2-dev libseccomp-dev libsodium-dev libsqlite3-dev libssl-dev libuv1-dev libzstd-dev zlib1g-dev
+liblzo2-dev libmicrohttpd-dev libreadline-dev libseccomp-dev libslirp-dev libsodium-dev libsqlite3-dev libssl-dev libuv1-dev libzstd-dev zlib1g-dev
 linux-source-6.1 bc bison flex libelf-dev cpio xz-utils kmod
 binutils dpkg-dev python3
 )
@@ -37,7 +37,7 @@ apache2-utils curl e2fsprogs fakeroot fuse3 minisign openssl strace
 procps util-linux zstd
 )
 bench=(
-casync mmdebstrap skopeo uidmap umoci squashfs-tools squashfs-tools-ng python3
+casync mmdebstrap nginx-light skopeo uidmap umoci squashfs-tools squashfs-tools-ng python3
 )
 
 say() { printf 'setup: %s\n' "$*" >&2; }

@@ -7,11 +7,15 @@
 #include "cli/image.h"
 #include "convert/convert.h"
 #include "session/session.h"
+#include "usernet/rules.h"
 
 struct run_args {
     struct session_options session;
     struct convert_options convert;
     enum cli_progress_mode progress;
+    bool seed_volumes;
+    enum { NET_UNSAID, NET_NONE, NET_USER } net;
+    struct session_network network;
     struct gv_strv env;
     struct session_bind *binds;
     size_t bind_count;
@@ -21,12 +25,18 @@ struct run_args {
     { "env", 'e', "NAME[=VALUE]", "set a variable; without VALUE take it from our own environment" },                                      \
         { "workdir", 'w', "DIR", "working directory (default: the image's WORKDIR)" },                                                     \
         { "user", 'u', "USER[:GROUP]", "user, by name or number (default: the image's USER)" },                                            \
-        { "volume", 'v', "HOST:GUEST[:ro]", "share the directory HOST as GUEST" }, { "cpus", 0, "N", "virtual CPUs (default 1)" },         \
-        { "memory", 'm', "SIZE", "memory of the VM (default 256m)" },                                                                      \
+        { "volume", 'v', "HOST:GUEST[:ro]", "share the directory HOST as GUEST" },                                                         \
+        { "seed-volumes", 0, NULL, "fill the image's VOLUMEs with what it holds there, as Docker does" },                                  \
+        { "cpus", 0, "N", "virtual CPUs (default 1)" }, { "memory", 'm', "SIZE", "memory of the VM (default 256m)" },                      \
         { "root-size", 0, "SIZE", "space for changes outside of volumes, in RAM (default 128m)" },                                         \
         { "hostname", 'h', "NAME", "host name in the VM (default gvmkit)" },                                                               \
+        { "net", 0, "KIND", "none (the default), or user, which lets nothing out but what is allowed; the next three imply it" },          \
+        { "allow", 0, "LIST", "what the VM may reach: NAME, *.NAME, ADDRESS, NETWORK/BITS, internet, all or host, with :PORT or not" },    \
+        { "publish", 'p', "HOST:GUEST", "lead a port of the host to one of the VM; [IP:]HOST:GUEST[/udp]" },                               \
+        { "dns", 0, "ADDRESS", "resolver for the VM's questions (default: the host's)" },                                                  \
         { "timeout", 0, "TIME", "end the command after TIME (30, 90s, 5m); exit status 124" },                                             \
         { "accel", 0, "NAME", "auto, kvm or tcg (default auto: KVM where it really works)" },                                              \
+        { "require-jail", 0, NULL, "run nothing unless QEMU's jail is complete (see `gvmkit doctor`)" },                                   \
         { "debug", 0, NULL, "show the guest's console on stderr" }, CLI_CONVERT_OPTIONS
 
 static const struct cli_option run_options[] = {
@@ -78,6 +88,64 @@ static int add_volume(struct run_args *a, const char *value, struct gv_error *er
     return 0;
 }
 
+/* A comma-separated list; each entry is checked by what will read it again. */
+static int add_allowed(struct gv_strv *list, const char *value, struct gv_error *err)
+{
+    struct net_rules rules = { 0 };
+    int status = 0;
+    for (const char *at = value; status == 0; at++) {
+        size_t n = strcspn(at, ",");
+        gv_strv_take(list, gv_strndup(at, n));
+        status = net_rules_add(&rules, list->items[list->count - 1], err);
+        at += n;
+        if (!*at)
+            break;
+    }
+    net_rules_clear(&rules);
+    return status;
+}
+
+/* 1 when the option was one about the network, 0 when not, -1 on a bad value. */
+static int take_network(struct run_args *a, const char *name, const char *value, struct gv_error *err)
+{
+    struct net_publish published;
+    struct net_server server;
+    if (!strcmp(name, "net")) {
+        if (strcmp(value, "none") != 0 && strcmp(value, "user") != 0)
+            return gv_error_set(err, GV_E_USAGE, 0, "`%s` is not one of none, user", value);
+        a->net = value[0] == 'u' ? NET_USER : NET_NONE;
+    } else if (!strcmp(name, "allow")) {
+        if (add_allowed(&a->network.allow, value, err) < 0)
+            return -1;
+    } else if (!strcmp(name, "publish")) {
+        if (net_publish_parse(&published, value, err) < 0)
+            return -1;
+        gv_strv_add(&a->network.publish, value);
+    } else if (!strcmp(name, "dns")) {
+        if (net_server_parse(&server, value, err) < 0)
+            return -1;
+        if (a->network.dns.count == NET_SERVERS_MAX)
+            return gv_error_set(err, GV_E_USAGE, 0, "more than %u resolvers", NET_SERVERS_MAX);
+        gv_strv_add(&a->network.dns, value);
+    } else {
+        return 0;
+    }
+    return 1;
+}
+
+/* Whoever says what the network is to let through wants one. */
+static int choose_network(struct run_args *a, const struct gv_log *log, struct gv_error *err)
+{
+    const struct session_network *n = &a->network;
+    bool wanted = n->allow.count || n->publish.count || n->dns.count;
+    if (wanted && a->net == NET_NONE)
+        return gv_error_set(err, GV_E_USAGE, 0, "--allow, -p and --dns are about --net user, not --net none");
+    if (a->net == NET_USER && !n->allow.count && !n->publish.count)
+        gv_warn(log, "--net user lets nothing through by itself; say what it may reach with --allow");
+    a->session.network = wanted || a->net == NET_USER ? n : NULL;
+    return 0;
+}
+
 static int check_hostname(const char *name, struct gv_error *err)
 {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._";
@@ -92,6 +160,9 @@ static int take(void *user, const char *name, const char *value, struct gv_error
     struct run_args *a = user;
     struct session_options *s = &a->session;
     uint64_t n;
+    int network = take_network(a, name, value, err);
+    if (network != 0)
+        return network < 0 ? -1 : 0;
     if (!strcmp(name, "interactive")) {
         s->interactive = true;
     } else if (!strcmp(name, "tty")) {
@@ -108,6 +179,8 @@ static int take(void *user, const char *name, const char *value, struct gv_error
         s->user = value;
     } else if (!strcmp(name, "volume")) {
         return add_volume(a, value, err);
+    } else if (!strcmp(name, "seed-volumes")) {
+        a->seed_volumes = true;
     } else if (!strcmp(name, "cpus")) {
         if (cli_number("the number of CPUs", value, 1, 64, &n, err) < 0)
             return -1;
@@ -132,6 +205,8 @@ static int take(void *user, const char *name, const char *value, struct gv_error
         if (strcmp(value, "auto") != 0 && strcmp(value, "kvm") != 0 && strcmp(value, "tcg") != 0)
             return gv_error_set(err, GV_E_USAGE, 0, "`%s` is not one of auto, kvm, tcg", value);
         s->accel = value[0] == 'a' ? VM_ACCEL_AUTO : value[0] == 'k' ? VM_ACCEL_KVM : VM_ACCEL_TCG;
+    } else if (!strcmp(name, "require-jail")) {
+        s->require_jail = true;
     } else if (!strcmp(name, "debug")) {
         s->debug = true;
     } else {
@@ -143,6 +218,9 @@ static int take(void *user, const char *name, const char *value, struct gv_error
 static void args_clear(struct run_args *a)
 {
     gv_strv_clear(&a->env);
+    gv_strv_clear(&a->network.allow);
+    gv_strv_clear(&a->network.publish);
+    gv_strv_clear(&a->network.dns);
     for (size_t i = 0; i < a->bind_count; i++) {
         free(a->binds[i].host);
         free(a->binds[i].guest);
@@ -180,13 +258,14 @@ static int run_image(struct run_args *a, const char *word, char **args, bool she
     struct gv_log log = cli_log(a->session.debug);
     CLEANUP(gvmi) struct gvmi_image *img = NULL;
     cleanup_cli_image struct cli_image image = CLI_IMAGE_INIT;
-    if (open_image(a, word, &img, &image, &err) < 0) {
+    if (choose_network(a, &log, &err) < 0 || open_image(a, word, &img, &image, &err) < 0) {
         cli_fail(&err);
         return SESSION_FAILED;
     }
     struct session_options *s = &a->session;
     s->image = image.path;
     s->config = gvmi_config(img);
+    s->seed = a->seed_volumes ? img : NULL;
     s->args = args;
     s->env = &a->env;
     s->binds = a->binds;

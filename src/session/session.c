@@ -18,6 +18,8 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "extract/extract.h"
+#include "session/network.h"
 #include "session/streams.h"
 
 #define TERM_GRACE_MS 10000
@@ -32,6 +34,7 @@ struct session {
     struct vm *vm;
     struct vm_process *process;
     struct gv_strv argv, env, guest_paths;
+    struct network *network; /* NULL = none */
     struct gv_workdir *work; /* with a directory for each volume; NULL if there are none */
 
     struct stdio_sink sinks[2];
@@ -74,6 +77,7 @@ static void maybe_finish(struct session *s)
         return;
     for (int i = 0; i < 2; i++)
         stdio_sink_close(&s->sinks[i]);
+    network_stop(steal_ptr(s->network));
     uv_walk(&s->loop, close_handle, NULL);
 }
 
@@ -303,9 +307,8 @@ static const struct vm_process_events process_events = {
     .exited = on_exited,
 };
 
-static void on_ready(void *user, struct vm *vm)
+static void start_command(struct session *s)
 {
-    struct session *s = user;
     const struct session_options *o = s->o;
     const char *workdir = o->workdir ? o->workdir : o->config->workdir;
     const char *account = o->user ? o->user : o->config->user;
@@ -320,13 +323,41 @@ static void on_ready(void *user, struct vm *vm)
     window_size(&spec);
     terminal_raw(s);
     struct gv_error err = GV_ERROR_INIT;
-    if (vm_process_start(&s->process, vm, &spec, &process_events, s, &err) < 0) {
+    if (vm_process_start(&s->process, s->vm, &spec, &process_events, s, &err) < 0) {
         note_error(s, &err);
         process_ended(s);
         return;
     }
     if (o->timeout_ms)
         uv_timer_start(&s->timer, on_timer, o->timeout_ms, 0);
+}
+
+static void on_network(void *user, const struct gv_error *failed)
+{
+    struct session *s = user;
+    if (!failed) {
+        start_command(s);
+        return;
+    }
+    note_error(s, failed);
+    process_ended(s);
+}
+
+static void on_network_died(void *user, const struct gv_error *why)
+{
+    struct session *s = user;
+    note_error(s, why);
+    kill_now(s);
+}
+
+static void on_ready(void *user, struct vm *vm)
+{
+    struct session *s = user;
+    struct gv_error err = GV_ERROR_INIT;
+    if (!s->network)
+        start_command(s);
+    else if (network_configure(s->network, vm, on_network, s, &err) < 0)
+        on_network(s, &err);
 }
 
 static void on_ended(void *user, struct vm *vm, const struct gv_error *why)
@@ -379,6 +410,19 @@ static int compare_volumes(const void *a, const void *b)
     return strcmp(((const struct vm_volume *)a)->guest_path, ((const struct vm_volume *)b)->guest_path);
 }
 
+/* Makes the directory of one of the n volumes, empty or with what the image holds there; then its owner is the one that the image says. */
+static int make_volume(struct session *s, const struct vm_volume *list, size_t n, struct vm_volume *v, struct gv_error *err)
+{
+    cleanup_free const char **paths = gv_calloc(n + 1, sizeof(*paths));
+    for (size_t i = 0; i < n; i++)
+        paths[i] = list[i].guest_path;
+    int seeded = s->o->seed ? extract_share(s->o->seed, v->guest_path, paths, v->host_path, s->o->log, err) : 0;
+    if (seeded < 0)
+        return gv_error_prefix(err, "--seed-volumes: `%s`", v->guest_path);
+    v->give_to_user = seeded == 0;
+    return seeded == 0 && mkdir(v->host_path, 0755) < 0 ? gv_error_errno(err, "cannot create `%s`", v->host_path) : 0;
+}
+
 /* Fills list (room for bind_count + volumes.count) in the order of mounting: parents before children. hosts keeps the strings. */
 static int plan_volumes(struct session *s, struct vm_volume *list, size_t *count, struct gv_strv *hosts, struct gv_error *err)
 {
@@ -415,10 +459,11 @@ static int plan_volumes(struct session *s, struct vm_volume *list, size_t *count
             return -1;
         char *host = gv_asprintf("%s/vol-%zu", gv_workdir_path(s->work), i);
         gv_strv_take(hosts, host);
-        if (mkdir(host, 0755) < 0)
-            return gv_error_errno(err, "cannot create `%s`", host);
         list[n++] = (struct vm_volume){ .host_path = host, .guest_path = guest, .give_to_user = true };
     }
+    for (size_t i = o->bind_count; i < n; i++)
+        if (make_volume(s, list, n, &list[i], err) < 0)
+            return -1;
     qsort(list, n, sizeof(*list), compare_volumes);
     *count = n;
     return 0;
@@ -477,11 +522,20 @@ static int run_loop(struct session *s, struct gv_error *err)
         .user = o->user ? o->user : o->config->user,
         .volumes = list,
         .volume_count = volumes,
+        .require_jail = o->require_jail,
         .console_fd = o->debug ? STDERR_FILENO : -1,
         .log = o->log,
     };
     static const struct vm_events events = { .ready = on_ready, .ended = on_ended };
-    int status = vm_start(&s->vm, &s->loop, &config, &events, s, err);
+    int status = o->network ? network_start(&s->network, &s->loop, o, on_network_died, s, err) : 0;
+    if (s->network) {
+        config.links = network_link(s->network);
+        config.link_count = 1;
+    }
+    if (status == 0)
+        status = vm_start(&s->vm, &s->loop, &config, &events, s, err);
+    if (s->network)
+        network_given(s->network);
     if (status < 0) {
         s->process_done = s->vm_done = true;
         maybe_finish(s);

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "core/core.h"
+#include "gvmi/gvmi.h"
 #include "image/image.h"
 #include "vm/vm.h"
 
@@ -18,6 +19,12 @@ struct session_bind {
     char *host;  /* a directory */
     char *guest; /* an absolute path */
     bool readonly;
+};
+
+/* A user-space network: nothing gets out but what `allow` names. The texts are those of usernet/rules.h. */
+struct session_network {
+    struct gv_strv allow, publish;
+    struct gv_strv dns; /* empty = the host's resolvers */
 };
 
 struct session_options {
@@ -31,7 +38,9 @@ struct session_options {
     const char *user;          /* NULL = the image's */
     const struct session_bind *binds;
     size_t bind_count;
-    const char *hostname; /* NULL = "gvmkit" */
+    struct gvmi_image *seed;               /* the image, when its VOLUMEs begin with what it holds there; NULL = they are empty */
+    const char *hostname;                  /* NULL = "gvmkit" */
+    const struct session_network *network; /* NULL = none */
 
     bool interactive; /* our stdin is the command's */
     bool tty;
@@ -41,6 +50,7 @@ struct session_options {
     uint64_t memory;     /* bytes, 0 = the default */
     uint64_t root_size;  /* bytes, 0 = the default */
     unsigned timeout_ms; /* for the command; 0 = none. When it passes the command gets SIGTERM, a little later the VM ends */
+    bool require_jail;   /* as in vm_config */
     bool debug;          /* the guest's console on stderr */
     const struct gv_log *log;
 };

@@ -17,7 +17,7 @@ setup_file() {
 # The pages as they are named in a tree: with or without .gz.
 expected() {
 	printf '%s\n' bin/gvmkit bin/gvmkit-build lib/gvmkit/initramfs.cpio lib/gvmkit/self-test.gvmi lib/gvmkit/vmlinux share/bash-completion/completions/gvmkit \
-		lib/yagna/plugins/ya-runtime-vm.json lib/yagna/plugins/ya-runtime-vm/ya-runtime-vm share/doc/gvmkit/copyright
+		lib/yagna/plugins/ya-runtime-vm.json lib/yagna/plugins/ya-runtime-vm/ya-runtime-vm share/doc/gvmkit/copyright lib/gvmkit/gvmkit-jail lib/gvmkit/gvmkit-net
 	for page in "$top"/man/*.1; do
 		printf 'share/man/man1/%s\n' "${page##*/}$1"
 	done
@@ -41,7 +41,7 @@ expected() {
 
 @test "the package depends on QEMU and on the libraries of the program" {
 	run -0 dpkg-deb -f "$BATS_FILE_TMPDIR"/gvmkit_*.deb Depends
-	[[ $output == *qemu-system-x86* && $output == *libc6* && $output == *libuv1* && $output == *libdeflate0* ]]
+	[[ $output == *qemu-system-x86* && $output == *libc6* && $output == *libuv1* && $output == *libdeflate0* && $output == *libseccomp2* ]]
 	# every library that is linked comes from one of these packages
 	for library in $(ldd "$BATS_FILE_TMPDIR/deb/usr/bin/gvmkit" | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p'); do
 		[ -e "$library" ]

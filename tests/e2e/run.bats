@@ -206,7 +206,7 @@ teardown() { assert_nothing_left; }
 }
 
 @test "-t gives a terminal, with its size and its signals" {
-	/usr/bin/python3 "$E2E/terminal.py" gvmkit run --accel "$ACCEL" -it "$IMAGES/base.gvmi" sh
+	/usr/bin/python3 "$E2E/terminal.py" shell gvmkit run --accel "$ACCEL" -it "$IMAGES/base.gvmi" sh
 }
 
 @test "-t without a terminal is refused" {
@@ -216,7 +216,7 @@ teardown() { assert_nothing_left; }
 }
 
 @test "shell gives a shell, from a terminal and from a pipe" {
-	/usr/bin/python3 "$E2E/terminal.py" gvmkit shell --accel "$ACCEL" "$IMAGES/base.gvmi"
+	/usr/bin/python3 "$E2E/terminal.py" shell gvmkit shell --accel "$ACCEL" "$IMAGES/base.gvmi"
 	run --separate-stderr bash -c "printf 'echo a\nexit 3\n' | gvmkit shell --accel $ACCEL $IMAGES/base.gvmi"
 	assert_equal "$status" 3
 	assert_equal "$output" a
