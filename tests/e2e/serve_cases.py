@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import random
+import resource
 import signal
 import sqlite3
 import struct
@@ -580,6 +581,7 @@ def case_tls():
 
 def case_idle():
     """A thousand connections that say nothing, and some that say it slowly, are outlived."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     image = Image(DATA, CHUNK)
     s = Server("--idle-timeout", "2s", "--max-address", "0", "--rate", "0")
     with s:
