@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "cli/image.h"
+#include "cli/signers.h"
 #include "convert/convert.h"
 #include "session/session.h"
 
@@ -15,6 +16,7 @@ struct run_args {
     struct gv_strv env;
     struct session_bind *binds;
     size_t bind_count;
+    struct cli_signers signers;
 };
 
 #define MACHINE_OPTIONS                                                                                                                    \
@@ -27,7 +29,7 @@ struct run_args {
         { "hostname", 'h', "NAME", "host name in the VM (default gvmkit)" },                                                               \
         { "timeout", 0, "TIME", "end the command after TIME (30, 90s, 5m); exit status 124" },                                             \
         { "accel", 0, "NAME", "auto, kvm or tcg (default auto: KVM where it really works)" },                                              \
-        { "debug", 0, NULL, "show the guest's console on stderr" }, CLI_CONVERT_OPTIONS
+        { "debug", 0, NULL, "show the guest's console on stderr" }, CLI_SIGNERS_OPTION, CLI_CONVERT_OPTIONS
 
 static const struct cli_option run_options[] = {
     { "interactive", 'i', NULL, "pass our stdin to the command" },
@@ -134,6 +136,8 @@ static int take(void *user, const char *name, const char *value, struct gv_error
         s->accel = value[0] == 'a' ? VM_ACCEL_AUTO : value[0] == 'k' ? VM_ACCEL_KVM : VM_ACCEL_TCG;
     } else if (!strcmp(name, "debug")) {
         s->debug = true;
+    } else if (!strcmp(name, "require-signature")) {
+        return cli_signers_add(&a->signers, value, err);
     } else {
         return cli_convert_option(&a->convert, &a->progress, name, value, err);
     }
@@ -148,6 +152,7 @@ static void args_clear(struct run_args *a)
         free(a->binds[i].guest);
     }
     free(a->binds);
+    cli_signers_clear(&a->signers);
 }
 
 /* The image as a checked .gvmi: nothing that is broken gets as far as a VM. */
@@ -157,7 +162,7 @@ static int open_image(struct run_args *a, const char *word, struct gvmi_image **
     struct gv_log log = cli_progress_log(progress, a->session.debug);
     a->convert.source.log = a->convert.write.log = &log;
     a->convert.source.progress = a->convert.write.progress = cli_progress_sink(progress);
-    int status = cli_image_to_run(image, word, &a->convert, err);
+    int status = cli_image_to_run(image, word, &a->convert, cli_signers_of(&a->signers), err);
     cli_progress_free(progress);
     return status < 0 ? -1 : gvmi_open(img, image->path, err);
 }
