@@ -201,7 +201,7 @@ assert_refused()
 	rm web/*
 	chmod u+w "$STORE/$A.gvmi"
 	printf x | dd of="$STORE/$A.gvmi" bs=1 seek=500 conv=notrunc status=none
-	run -1 env GOLEM_REGISTRY_URL=http://127.0.0.1:1 gvmkit verify --all
+	run -1 env "GOLEM_REGISTRY_URL=$WEB" gvmkit verify --all
 	[ ! -e "$STORE/$A.gvmi" ]
 	[ ! -e "$STORE/$A.gvmi.minisig" ]
 }
