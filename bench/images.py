@@ -171,6 +171,14 @@ class Images:
             raise Failed(f"the chunks of {index} are not the whole file")
         return chunks
 
+    def update_pair(self):
+        """The two builds that `update` compares, converted."""
+        pair = []
+        for number, layout in enumerate(self.script("make-update-pair.sh")[-3:-1]):
+            pair.append(os.path.join(self.work, f"pair{number}.gvmi"))
+            self.convert(f"oci:{layout}:bench", pair[-1], "--profile", "golem")
+        return pair
+
     def update(self):
         first, second, packages = self.script("make-update-pair.sh")[-3:]
         ours, theirs, size = [], [], {}

@@ -160,7 +160,7 @@ static int upload(const struct build_args *a, const struct convert_result *r, st
         return gv_error_errno(err, "%s", r->path);
     if (convert_descriptor_make(&d, fd, 0, r->image.hash, a->convert.source.progress, err) < 0)
         return -1;
-    return cli_upload(&a->upload, r->path, &d, a->convert.source.log, a->convert.source.progress, out, err);
+    return cli_upload(&a->upload, r->path, &d, NULL, a->convert.source.log, a->convert.source.progress, out, err);
 }
 
 static int build(struct build_args *a, const char *image)

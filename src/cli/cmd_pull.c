@@ -6,10 +6,13 @@
 
 #include "cli/image.h"
 #include "cli/look.h"
+#include "cli/signers.h"
 
 struct pull_args {
     char hash[GV_SHA3_224_HEX];
     struct gv_strv mirrors;
+    struct cli_signers signers;
+    bool has_signature;
     bool json, insecure;
     enum cli_progress_mode progress;
 };
@@ -17,6 +20,8 @@ struct pull_args {
 static const struct cli_option options[] = {
     { "hash", 0, "HEX", "the SHA3-224 of the image, for a URL that does not say it" },
     { "mirror", 0, "URL", "try this URL, too; may be given several times" },
+    CLI_SIGNERS_OPTION,
+    { "signature", 0, "FILE", "the signature, instead of the one beside the image" },
     { "insecure", 0, NULL, "any certificate will do: what comes is known by its hash" },
     { "json", 0, NULL, "print a JSON array" },
     { "progress", 0, "MODE", "auto, plain, none or json (default auto)" },
@@ -36,6 +41,11 @@ static int take(void *user, const char *name, const char *value, struct gv_error
         if (r.kind != REFS_IMAGE || !r.url || r.is_link)
             return gv_error_set(err, GV_E_USAGE, 0, "`%s` is not a URL of http or https", value);
         gv_strv_add(&a->mirrors, r.url);
+    } else if (!strcmp(name, "require-signature")) {
+        return cli_signers_add(&a->signers, value, err);
+    } else if (!strcmp(name, "signature")) {
+        a->has_signature = true;
+        return cli_signers_read(&a->signers, value, err);
     } else if (!strcmp(name, "insecure")) {
         a->insecure = true;
     } else if (!strcmp(name, "json")) {
@@ -119,7 +129,9 @@ static int run_all(const struct pull_args *a, int count, char **words)
 {
     struct cli_progress *progress = cli_progress_new(a->progress);
     struct gv_log log = cli_progress_log(progress, false);
-    const struct store_options o = { .insecure = a->insecure, .log = &log, .progress = cli_progress_sink(progress) };
+    const struct store_options o = {
+        .insecure = a->insecure, .signers = cli_signers_of(&a->signers), .log = &log, .progress = cli_progress_sink(progress)
+    };
     CLEANUP(image_store) struct image_store *store = NULL;
     struct gv_error err = GV_ERROR_INIT;
     size_t elements = 0;
@@ -149,11 +161,14 @@ static int run(const struct cli_command *self, int argc, char **argv)
         status = at == CLI_HELP ? CLI_OK : CLI_USAGE;
     else if (at == argc)
         status = cli_usage(self, "say which image to fetch");
-    else if ((*a.hash || a.mirrors.count) && argc - at > 1)
-        status = cli_usage(self, "--hash and --mirror are for one image");
+    else if ((*a.hash || a.mirrors.count || a.has_signature) && argc - at > 1)
+        status = cli_usage(self, "--hash, --mirror and --signature are for one image");
+    else if (a.has_signature && !cli_signers_of(&a.signers))
+        status = cli_usage(self, "--signature needs the key that has signed (--require-signature)");
     else
         status = run_all(&a, argc - at, argv + at);
     gv_strv_clear(&a.mirrors);
+    cli_signers_clear(&a.signers);
     return status;
 }
 
@@ -169,7 +184,10 @@ const struct cli_command cmd_pull = {
                "  oci://HOST/REPO:TAG   an artifact of a registry of OCI\n"
                "  file:PATH             a file, of which a copy is made\n\n"
                "The registry is the one that GOLEM_REGISTRY_URL or REGISTRY_URL names, by default https://registry.golem.network.\n"
-               "Nothing is kept that does not have the hash. An interrupted download goes on where it was the next time.",
+               "Nothing is kept that does not have the hash. An interrupted download goes on where it was the next time.\n\n"
+               "With --require-signature, the signature is fetched first, from URL" SIGN_SUFFIX
+               " or the artifact, and kept: an image that is not\n"
+               "signed as required is refused before any of it moves.",
     .example = "  gvmkit pull golem/alpine:latest\n"
                "  gvmkit pull hash:sha3:4b1a...:http://example.org/hello.gvmi",
     .options = options,

@@ -103,13 +103,17 @@ static int push(const struct push_args *a, const char *word)
     cleanup_cli_image struct cli_image image = CLI_IMAGE_INIT;
     cleanup_cli_uploaded struct cli_uploaded uploaded = { 0 };
     __attribute__((cleanup(gv_cleanup_convert_descriptor_fn))) struct convert_descriptor d = { 0 };
+    cleanup_buf struct gv_buf signature = { 0 };
     struct cli_progress *progress = cli_progress_new(a->progress);
     struct gv_log log = cli_progress_log(progress, false);
     int status = cli_image_find(&image, word, &err);
     if (status == 0)
         status = describe(&d, image.path, a->chunk_size, cli_progress_sink(progress), &err);
+    if (status == 0 && !a->upload.anonymous)
+        status = cli_upload_signature(image.path, d.hash, &signature, &log, &err);
     if (status == 0)
-        status = cli_upload(&a->upload, image.path, &d, &log, cli_progress_sink(progress), &uploaded, &err);
+        status =
+            cli_upload(&a->upload, image.path, &d, signature.len ? &signature : NULL, &log, cli_progress_sink(progress), &uploaded, &err);
     cli_progress_free(progress);
     if (status < 0)
         return cli_fail(&err);
@@ -163,12 +167,16 @@ static int push_artifact(const struct push_args *a, const char *word, char **nam
     struct gv_log log = cli_progress_log(progress, false);
     const struct source_options options = { .insecure = a->upload.insecure, .log = &log, .progress = cli_progress_sink(progress) };
     cleanup_free char *digest = NULL;
+    cleanup_buf struct gv_buf signature = { 0 };
     char hash[GV_SHA3_224_HEX];
     int status = cli_image_open(&image, &img, word, &err);
     if (status == 0)
         status = gvmi_hash(img, hash, &err);
     if (status == 0)
-        status = source_artifact_push(image.path, hash, names[0] + strlen(OCI), tags + 1, (size_t)n - 1, &options, &digest, &err);
+        status = cli_upload_signature(image.path, hash, &signature, &log, &err);
+    if (status == 0)
+        status = source_artifact_push(image.path, hash, signature.len ? &signature : NULL, names[0] + strlen(OCI), tags + 1, (size_t)n - 1,
+                                      &options, &digest, &err);
     cli_progress_free(progress);
     if (status < 0)
         return cli_fail(&err);
@@ -212,11 +220,13 @@ const struct cli_command cmd_push = {
     .name = "push",
     .synopsis = "[OPTIONS] IMAGE NAME...",
     .summary = "Upload an image to a registry",
-    .details = "IMAGE is a .gvmi file or an image of the store. The registry is the one that GOLEM_REGISTRY_URL or REGISTRY_URL names, by "
-               "default\n"
-               "https://registry.golem.network; it has to know the repository. What it has already is not sent again, so an interrupted\n"
-               "upload goes on where it was. Whether the names can be given is asked before anything is sent.\n\n"
-               "With oci://HOST/REPO:TAG the image goes to any registry of OCI, as an artifact, with the login of docker or podman.",
+    .details =
+        "IMAGE is a .gvmi file or an image of the store. The registry is the one that GOLEM_REGISTRY_URL or REGISTRY_URL names, by "
+        "default\n"
+        "https://registry.golem.network; it has to know the repository. What it has already is not sent again, so an interrupted\n"
+        "upload goes on where it was. Whether the names can be given is asked before anything is sent. A signature of `gvmkit sign`\n"
+        "beside the image goes along.\n\n"
+        "With oci://HOST/REPO:TAG the image goes to any registry of OCI, as an artifact, with the login of docker or podman.",
     .example = "  gvmkit push hello.gvmi golem/hello:1.0 golem/hello:latest\n"
                "  gvmkit push hello.gvmi oci://ghcr.io/me/hello:1.0\n"
                "  gvmkit push --anonymous hello.gvmi",

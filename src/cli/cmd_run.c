@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "cli/image.h"
+#include "cli/signers.h"
 #include "convert/convert.h"
 #include "session/session.h"
 #include "usernet/rules.h"
@@ -19,6 +20,7 @@ struct run_args {
     struct gv_strv env;
     struct session_bind *binds;
     size_t bind_count;
+    struct cli_signers signers;
 };
 
 #define MACHINE_OPTIONS                                                                                                                    \
@@ -37,7 +39,7 @@ struct run_args {
         { "timeout", 0, "TIME", "end the command after TIME (30, 90s, 5m); exit status 124" },                                             \
         { "accel", 0, "NAME", "auto, kvm or tcg (default auto: KVM where it really works)" },                                              \
         { "require-jail", 0, NULL, "run nothing unless QEMU's jail is complete (see `gvmkit doctor`)" },                                   \
-        { "debug", 0, NULL, "show the guest's console on stderr" }, CLI_CONVERT_OPTIONS
+        { "debug", 0, NULL, "show the guest's console on stderr" }, CLI_SIGNERS_OPTION, CLI_CONVERT_OPTIONS
 
 static const struct cli_option run_options[] = {
     { "interactive", 'i', NULL, "pass our stdin to the command" },
@@ -209,6 +211,8 @@ static int take(void *user, const char *name, const char *value, struct gv_error
         s->require_jail = true;
     } else if (!strcmp(name, "debug")) {
         s->debug = true;
+    } else if (!strcmp(name, "require-signature")) {
+        return cli_signers_add(&a->signers, value, err);
     } else {
         return cli_convert_option(&a->convert, &a->progress, name, value, err);
     }
@@ -226,6 +230,7 @@ static void args_clear(struct run_args *a)
         free(a->binds[i].guest);
     }
     free(a->binds);
+    cli_signers_clear(&a->signers);
 }
 
 /* The image as a checked .gvmi: nothing that is broken gets as far as a VM. */
@@ -235,7 +240,7 @@ static int open_image(struct run_args *a, const char *word, struct gvmi_image **
     struct gv_log log = cli_progress_log(progress, a->session.debug);
     a->convert.source.log = a->convert.write.log = &log;
     a->convert.source.progress = a->convert.write.progress = cli_progress_sink(progress);
-    int status = cli_image_to_run(image, word, &a->convert, err);
+    int status = cli_image_to_run(image, word, &a->convert, cli_signers_of(&a->signers), err);
     cli_progress_free(progress);
     return status < 0 ? -1 : gvmi_open(img, image->path, err);
 }

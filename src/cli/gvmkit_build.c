@@ -214,7 +214,7 @@ static int upload(struct door_args *a, const char *path, const struct convert_de
 {
     printf(" * Uploading the image\n");
     fflush(stdout);
-    if (cli_upload(&a->upload, path, d, log, a->convert.source.progress, out, err) < 0)
+    if (cli_upload(&a->upload, path, d, NULL, log, a->convert.source.progress, out, err) < 0)
         return -1;
     cli_progress_hide(a->progress);
     char sent[32];

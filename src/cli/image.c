@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "convert/convert.h"
+#include "cli/signers.h"
 
 void cli_image_clear(struct cli_image *i)
 {
@@ -93,12 +93,13 @@ static int take_name(struct cli_image *out, const struct refs *ref, const struct
     return -1;
 }
 
-int cli_image_to_run(struct cli_image *out, const char *word, const struct convert_options *options, struct gv_error *err)
+int cli_image_to_run(struct cli_image *out, const char *word, const struct convert_options *options, const struct store_signers *signers,
+                     struct gv_error *err)
 {
     cleanup_refs struct refs ref = { 0 };
-    const struct store_options store = { .insecure = options->source.insecure,
-                                         .log = options->source.log,
-                                         .progress = options->source.progress };
+    const struct store_options store = {
+        .insecure = options->source.insecure, .signers = signers, .log = options->source.log, .progress = options->source.progress
+    };
     int status = take_path(out, &ref, word, options->source.progress, err);
     if (status < 0)
         return -1;
@@ -108,10 +109,14 @@ int cli_image_to_run(struct cli_image *out, const char *word, const struct conve
         status = take_name(out, &ref, &store, err);
         if (status)
             return status < 0 ? -1 : 0;
+        if (signers)
+            return cli_signers_refuse_conversion(word, err);
         if (convert_for_use(word, options, &out->path, &out->lock, err) == 0)
             return 0;
         return gv_error_hint(err, "an image of Golem's registry is golem:%.200s", word);
     }
     cleanup_free char *source = steal_ptr(out->path);
+    if (signers && cli_signers_check(signers, source, options->source.progress, err) < 0)
+        return -1;
     return convert_for_use(source, options, &out->path, &out->lock, err);
 }

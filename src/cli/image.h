@@ -34,8 +34,10 @@ static inline void gv_cleanup_cli_image_fn(struct cli_image *i)
 int cli_image_find(struct cli_image *out, const char *word, struct gv_error *err);
 /* The same, opened. */
 int cli_image_open(struct cli_image *out, struct gvmi_image **img, const char *word, struct gv_error *err);
-/* For commands that run it: also anything that `build` converts. */
-int cli_image_to_run(struct cli_image *out, const char *word, const struct convert_options *options, struct gv_error *err);
+/* For commands that run it: also anything that `build` converts. With signers (may be NULL), only what one of them has signed; what is converted is refused
+ * then. */
+int cli_image_to_run(struct cli_image *out, const char *word, const struct convert_options *options, const struct store_signers *signers,
+                     struct gv_error *err);
 
 /* Checks that the file has the hash. */
 int cli_image_check(const char *path, const char *hash, const struct gv_progress *progress, struct gv_error *err);

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "sign/sign.h"
+
 DEFINE_CLEANUP(client, struct http_client *, http_client_free)
 
 void cli_upload_clear(struct cli_upload *u)
@@ -48,8 +50,31 @@ int cli_upload_check(const struct cli_upload *u, struct gv_error *err)
     return base ? cli_upload_login(u, base, &login, err) : -1;
 }
 
-int cli_upload(const struct cli_upload *u, const char *path, const struct convert_descriptor *d, const struct gv_log *log,
-               const struct gv_progress *progress, struct cli_uploaded *out, struct gv_error *err)
+int cli_upload_signature(const char *path, const char *hash, struct gv_buf *text, const struct gv_log *log, struct gv_error *err)
+{
+    struct gv_error why = GV_ERROR_INIT;
+    struct sign_claim claim;
+    char id[SIGN_ID_TEXT];
+    if (sign_read_beside(text, path, &why) < 0) {
+        gv_buf_clear(text);
+        if (why.code == GV_E_NOT_FOUND)
+            return 0;
+        if (err)
+            *err = why;
+        return -1;
+    }
+    if (sign_peek(&claim, id, text->data, text->len, &why) < 0) {
+        gv_buf_clear(text);
+        gv_warn(log, "%s" SIGN_SUFFIX " is not sent along: %s", path, why.msg);
+        return 0;
+    }
+    if (strcmp(claim.hash, hash) == 0)
+        return 0;
+    return gv_error_set(err, GV_E_CORRUPT, 0, "%s" SIGN_SUFFIX " is of another image, %s; sign this one, or remove it", path, claim.hash);
+}
+
+int cli_upload(const struct cli_upload *u, const char *path, const struct convert_descriptor *d, const struct gv_buf *signature,
+               const struct gv_log *log, const struct gv_progress *progress, struct cli_uploaded *out, struct gv_error *err)
 {
     CLEANUP(client) struct http_client *http = NULL;
     cleanup_login struct registry_login login = { 0 };
@@ -67,6 +92,7 @@ int cli_upload(const struct cli_upload *u, const char *path, const struct conver
                                         .login = u->anonymous ? NULL : &login,
                                         .tags = u->tags,
                                         .tag_count = u->tag_count,
+                                        .signature = signature,
                                         .workers = u->workers,
                                         .insecure = u->insecure,
                                         .progress = progress };

@@ -32,8 +32,12 @@ static inline void gv_cleanup_cli_uploaded_fn(struct cli_uploaded *u)
 }
 #define cleanup_cli_uploaded __attribute__((cleanup(gv_cleanup_cli_uploaded_fn)))
 
-/* Uploads the file at path, of which d is the descriptor. */
-int cli_upload(const struct cli_upload *u, const char *path, const struct convert_descriptor *d, const struct gv_log *log,
-               const struct gv_progress *progress, struct cli_uploaded *out, struct gv_error *err);
+/* The signature that lies beside the file at path, appended to *text; nothing when there is none that says which image it is of, which the log is told. One
+ * that is of another image is GV_E_CORRUPT: nobody wants to publish that. */
+int cli_upload_signature(const char *path, const char *hash, struct gv_buf *text, const struct gv_log *log, struct gv_error *err);
+
+/* Uploads the file at path, of which d is the descriptor, and its signature, NULL for none. */
+int cli_upload(const struct cli_upload *u, const char *path, const struct convert_descriptor *d, const struct gv_buf *signature,
+               const struct gv_log *log, const struct gv_progress *progress, struct cli_uploaded *out, struct gv_error *err);
 
 #endif

@@ -138,6 +138,16 @@ void page_image(struct gv_buf *out, const struct page_site *site, const struct p
         html_time(out, i->expires);
         add(out, ", unless it gets a tag</dd></div>\n");
     }
+    if (i->signed_by) {
+        add(out, "<div><dt>Signed</dt><dd>it is said, with the key <code>");
+        html_text(out, i->signed_by);
+        add(out, "</code>");
+        if (*i->signed_name) {
+            add(out, " as ");
+            html_text(out, i->signed_name);
+        }
+        gv_buf_addf(out, "; <a href=\"/download/%s.gvmi.minisig\">the signature</a></dd></div>\n", i->hash);
+    }
     gv_buf_addf(out, "<div><dt>Updates</dt><dd>%s</dd></div>\n</dl>\n",
                 i->has_chunks ? "move only what has changed" : "move the whole file: there is no chunk map yet");
     lines_to_copy(out, site, i);

@@ -61,6 +61,8 @@ struct page_image {
     const struct page_tag *others; /* images that it may be compared with: tags of the same repositories */
     size_t other_count;
     struct gvmi_image *file;
+    const char *signed_by; /* id of the key that its signature names, which nobody has checked here; NULL = it has none */
+    const char *signed_name;
 };
 void page_image(struct gv_buf *out, const struct page_site *site, const struct page_image *image);
 

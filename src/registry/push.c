@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Publishing, by the sequence of the original client (docs/registry.md): is the descriptor known (B), else send it (C); could the tags be set (E with
- * check); which chunks are missing (B); send those (D), several at a time; wait until the registry has put them together (B); set the tags (E).
+ * check); which chunks are missing (B); send those (D), several at a time; wait until the registry has put them together (B); set the tags (E); and, by
+ * an extension of ours, send the signature.
  * Chunks are read from the file as they are sent, so memory does not depend on their size.
  */
 #include <errno.h>
@@ -158,6 +159,35 @@ static int attach_all(struct http_client *http, const char *id, const struct reg
         if (attach(http, id, o, &o->tags[i], check, err) < 0)
             return -1;
     return 0;
+}
+
+static int send_signature(const struct push *p, struct gv_error *err)
+{
+    const struct registry_push *o = p->options;
+    cleanup_form struct form form = { 0 };
+    cleanup_response struct http_response r = { 0 };
+    cleanup_free char *url = gv_asprintf("%s/v1/image/signature", o->base);
+    if (registry_form_begin(&form, err) < 0)
+        return -1;
+    registry_form_text(&form, "descr-sha256", p->descriptor->id);
+    registry_form_text(&form, "login", o->login->user);
+    registry_form_text(&form, "token", o->login->token);
+    registry_form_file(&form, "file");
+    gv_buf_add(&form.head, o->signature->data, o->signature->len);
+    gv_buf_add(&form.head, "\r\n", 2);
+    registry_form_end(&form, &form.head);
+    cleanup_free char *type = registry_form_type(&form);
+    const struct http_request q = { .method = "POST", .url = url, .body = form.head.data, .body_size = form.head.len, .body_type = type };
+    static const char what[] = "the image is there, but not its signature";
+    int status = http_fetch(p->http, &q, ANSWER_MAX, &r, err);
+    explicit_bzero(form.head.data, form.head.len);
+    if (status < 0)
+        return gv_error_prefix(err, what);
+    if (r.status == 404 || r.status == 405) {
+        gv_note(o->log, "`%s` does not keep signatures; only the image is there", o->base);
+        return 0;
+    }
+    return http_ok(&r) ? 0 : registry_refusal(&r, what, err);
 }
 
 /* ---- chunks ---- */
@@ -345,13 +375,15 @@ static int push(struct push *p, struct gv_error *err)
     }
     if (!full && wait_complete(p, err) < 0)
         return -1;
-    return attach_all(p->http, id, o, false, err);
+    if (attach_all(p->http, id, o, false, err) < 0)
+        return -1;
+    return o->signature ? send_signature(p, err) : 0;
 }
 
 static int check_options(const struct registry_push *o, struct gv_error *err)
 {
-    if (o->tag_count && !o->login)
-        return gv_error_set(err, GV_E_USAGE, 0, "a tag needs a login");
+    if ((o->tag_count || o->signature) && !o->login)
+        return gv_error_set(err, GV_E_USAGE, 0, "a tag or a signature needs a login");
     if (o->login && (strpbrk(o->login->user, "\r\n") || strpbrk(o->login->token, "\r\n")))
         return gv_error_set(err, GV_E_USAGE, 0, "the user name or the token has a line break");
     return 0;

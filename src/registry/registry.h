@@ -80,8 +80,10 @@ struct registry_push {
     const struct registry_login *login; /* NULL = anonymous: no tags, and the registry may remove it */
     const struct refs *tags;            /* names that the image gets */
     size_t tag_count;
-    unsigned workers; /* chunks on their way at a time; 0 = 4 */
-    bool insecure;    /* as of registry_login_check() */
+    const struct gv_buf *signature; /* of the image, which the registry is to keep beside it; NULL = none. Needs a login */
+    unsigned workers;               /* chunks on their way at a time; 0 = 4 */
+    bool insecure;                  /* as of registry_login_check() */
+    const struct gv_log *log;
     const struct gv_progress *progress;
 };
 struct registry_pushed {
@@ -90,8 +92,9 @@ struct registry_pushed {
 
 /*
  * Uploads the open file that d describes: only chunks that the registry has not, several at a time, each repeated when it is lost. Whether
- * the tags can be set is asked before any data moves; they are set in the end, when the registry says that the image is complete. Can be
- * repeated after any failure, and goes on where it was.
+ * the tags can be set is asked before any data moves; they are set in the end, when the registry says that the image is complete. A
+ * registry that does not keep signatures (an extension of ours) gets the image all the same, and the log a note. Can be repeated after any
+ * failure, and goes on where it was.
  */
 int registry_push(struct http_client *c, int fd, const struct convert_descriptor *d, const struct registry_push *o,
                   struct registry_pushed *out, struct gv_error *err);

@@ -76,7 +76,7 @@ static int keep_map(struct server *s, struct db *db, const struct image_row *ima
     pthread_mutex_lock(&s->disk.publish);
     int r = model_image_by_hash(db, image->hash, &again, err);
     if (r > 0 && map->len > 0)
-        r = disk_write_chunks(&s->disk, image->hash, map, err) < 0 ? -1 : 1;
+        r = disk_write_beside(&s->disk, image->hash, DISK_CHUNKS, map, err) < 0 ? -1 : 1;
     if (r > 0)
         r = model_image_set_chunks(db, again.id, map->len > 0 ? CHUNKS_READY : CHUNKS_IMPOSSIBLE, err);
     pthread_mutex_unlock(&s->disk.publish);

@@ -9,8 +9,11 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include "sign/sign.h"
+
 #define IMAGE_SUFFIX ".gvmi"
 #define CHUNKS_SUFFIX ".gvmi.chunks"
+#define SIGNATURE_SUFFIX ".gvmi" SIGN_SUFFIX
 #define PART_SUFFIX ".part"
 #define NEW_SUFFIX ".new"
 
@@ -24,8 +27,11 @@ static void upload_name(char out[NAME_SIZE], const unsigned char name[GV_SHA256_
 
 static void image_name(char out[NAME_SIZE], const unsigned char hash[GV_SHA3_224_SIZE], enum disk_file kind)
 {
+    static const char *const suffixes[] = {
+        [DISK_IMAGE] = IMAGE_SUFFIX, [DISK_CHUNKS] = CHUNKS_SUFFIX, [DISK_SIGNATURE] = SIGNATURE_SUFFIX
+    };
     gv_hex(out, hash, GV_SHA3_224_SIZE);
-    strcat(out, kind == DISK_IMAGE ? IMAGE_SUFFIX : CHUNKS_SUFFIX);
+    strcat(out, suffixes[kind]);
 }
 
 static int subdir(const char *dir, const char *name, struct gv_error *err)
@@ -136,11 +142,12 @@ int disk_publish(struct disk *d, const unsigned char name[GV_SHA256_SIZE], const
     return 0;
 }
 
-int disk_write_chunks(struct disk *d, const unsigned char hash[GV_SHA3_224_SIZE], const struct gv_buf *bytes, struct gv_error *err)
+int disk_write_beside(struct disk *d, const unsigned char hash[GV_SHA3_224_SIZE], enum disk_file kind, const struct gv_buf *bytes,
+                      struct gv_error *err)
 {
     char file[NAME_SIZE];
     struct gv_outfile *out = NULL;
-    image_name(file, hash, DISK_CHUNKS);
+    image_name(file, hash, kind);
     cleanup_free char *path = gv_asprintf("%s/images/%s", d->dir, file);
     if (gv_outfile_open(&out, path, 0644, err) < 0)
         return -1;
@@ -152,6 +159,19 @@ int disk_write_chunks(struct disk *d, const unsigned char hash[GV_SHA3_224_SIZE]
     if (gv_outfile_commit(out, err) < 0)
         return -1;
     return fsync(d->images) < 0 ? gv_error_errno(err, "%s/images", d->dir) : 0;
+}
+
+int disk_read_signature(struct disk *d, const unsigned char hash[GV_SHA3_224_SIZE], struct gv_buf *text, struct gv_error *err)
+{
+    cleanup_close int fd = disk_open_file(d, hash, DISK_SIGNATURE, err);
+    if (fd < 0)
+        return -1;
+    gv_buf_reserve(text, SIGN_FILE_MAX);
+    ssize_t n = gv_pread_full(fd, text->data + text->len, SIGN_FILE_MAX, 0);
+    if (n < 0)
+        return gv_error_errno(err, "cannot read a signature");
+    text->len += (size_t)n;
+    return 0;
 }
 
 /* One of ours: the hex digits of n bytes, then one of the suffixes; or the rest of something that was being made. */
@@ -198,7 +218,7 @@ static int sweep(int dir, const char *path, size_t n, const char *const *suffixe
 int disk_sweep_images(struct disk *d, int (*known)(void *user, const unsigned char hash[GV_SHA3_224_SIZE]), void *user, uint64_t *removed,
                       struct gv_error *err)
 {
-    static const char *const suffixes[] = { IMAGE_SUFFIX, CHUNKS_SUFFIX, IMAGE_SUFFIX NEW_SUFFIX, NULL };
+    static const char *const suffixes[] = { IMAGE_SUFFIX, CHUNKS_SUFFIX, SIGNATURE_SUFFIX, IMAGE_SUFFIX NEW_SUFFIX, NULL };
     return sweep(d->images, "images", GV_SHA3_224_SIZE, suffixes, known, user, removed, err);
 }
 

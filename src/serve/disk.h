@@ -30,15 +30,19 @@ void disk_upload_remove(struct disk *d, const unsigned char name[GV_SHA256_SIZE]
 /* A file without a name on the same file system. */
 int disk_scratch(struct disk *d, struct gv_error *err);
 
-enum disk_file { DISK_IMAGE, DISK_CHUNKS };
+enum disk_file { DISK_IMAGE, DISK_CHUNKS, DISK_SIGNATURE };
 /* -1 with GV_E_NOT_FOUND when it is not there. */
 int disk_open_file(struct disk *d, const unsigned char hash[GV_SHA3_224_SIZE], enum disk_file kind, struct gv_error *err);
 bool disk_has(struct disk *d, const unsigned char hash[GV_SHA3_224_SIZE], uint64_t size);
 /* Gives the synced file of an upload the name of the image, also in place of a file that has it; durable when it returns. d->publish is held. */
 int disk_publish(struct disk *d, const unsigned char name[GV_SHA256_SIZE], const unsigned char hash[GV_SHA3_224_SIZE],
                  struct gv_error *err);
-/* Writes the image's chunk map, durably. d->publish is held. */
-int disk_write_chunks(struct disk *d, const unsigned char hash[GV_SHA3_224_SIZE], const struct gv_buf *bytes, struct gv_error *err);
+/* Writes the image's chunk map or signature, durably, in place of what is there. d->publish is held. */
+int disk_write_beside(struct disk *d, const unsigned char hash[GV_SHA3_224_SIZE], enum disk_file kind, const struct gv_buf *bytes,
+                      struct gv_error *err);
+
+/* The image's signature, appended to *text: GV_E_NOT_FOUND when there is none. */
+int disk_read_signature(struct disk *d, const unsigned char hash[GV_SHA3_224_SIZE], struct gv_buf *text, struct gv_error *err);
 
 /*
  * Removes every file below images/ and uploads/ for which known() says 0 and which has a name of ours; others are left. For images/, d->publish is held.

@@ -8,6 +8,7 @@
 
 #include "serve/range.h"
 #include "serve/server.h"
+#include "sign/sign.h"
 
 #define IMAGE_TYPE "application/octet-stream"
 #define PIECE ((size_t)64 << 10)
@@ -208,7 +209,7 @@ static void answer_part(struct request *r, unsigned status, int fd, uint64_t sta
 }
 
 /* Takes over fd. */
-static void answer_file(struct request *r, int fd, uint64_t size, const char *etag, int64_t modified)
+static void answer_file(struct request *r, int fd, uint64_t size, const char *etag, int64_t modified, const char *cache)
 {
     struct conditions c = {
         .if_match = request_header(r, "If-Match"),
@@ -245,7 +246,7 @@ static void answer_file(struct request *r, int fd, uint64_t size, const char *et
     answer_header(r, "ETag", etag);
     answer_header(r, "Last-Modified", date);
     answer_header(r, "Accept-Ranges", "bytes");
-    answer_header(r, "Cache-Control", "public, max-age=31536000, immutable");
+    answer_header(r, "Cache-Control", cache);
 }
 
 /* Takes the suffix off the copy of a name; whether it was there. */
@@ -258,7 +259,7 @@ static bool cut_suffix(char *name, const char *suffix)
     return true;
 }
 
-/* ID or HASH.gvmi, either with .chunks behind it for the chunk map. */
+/* ID or HASH.gvmi, either with .chunks behind it for the chunk map, or .minisig for the signature. */
 static int find_named(struct request *r, struct db *db, struct image_row *image, enum disk_file *kind, struct gv_error *err)
 {
     char name[2 * GV_SHA256_SIZE + 32];
@@ -266,7 +267,7 @@ static int find_named(struct request *r, struct db *db, struct image_row *image,
     if (strlen(r->rest) >= sizeof(name))
         return 0;
     strcpy(name, r->rest);
-    *kind = cut_suffix(name, ".chunks") ? DISK_CHUNKS : DISK_IMAGE;
+    *kind = cut_suffix(name, ".chunks") ? DISK_CHUNKS : cut_suffix(name, SIGN_SUFFIX) ? DISK_SIGNATURE : DISK_IMAGE;
     if (cut_suffix(name, ".gvmi"))
         return gv_unhex(id, GV_SHA3_224_SIZE, name) == 0 ? model_image_by_hash(db, id, image, err) : 0;
     return gv_unhex(id, GV_SHA256_SIZE, name) == 0 ? model_image_by_descriptor(db, id, image, err) : 0;
@@ -285,6 +286,8 @@ static int open_named(struct request *r, struct image_row *image, enum disk_file
         return gv_error_set(err, GV_E_NOT_FOUND, 0, "there is no such image%s",
                             found && image->chunks == CHUNKS_PENDING ? " yet: its chunk map is being made" : "");
     int fd = disk_open_file(&r->server->disk, image->hash, *kind, err);
+    if (fd < 0 && err->code == GV_E_NOT_FOUND && *kind == DISK_SIGNATURE)
+        return gv_error_set(err, GV_E_NOT_FOUND, 0, "the image has no signature here");
     if (fd < 0 && err->code == GV_E_NOT_FOUND) {
         /* It may have been collected between the two questions; otherwise somebody has taken it from below us. */
         gv_warn(r->server->log, "%s", err->msg);
@@ -299,7 +302,7 @@ void route_download(struct request *r)
     struct image_row image;
     enum disk_file kind = DISK_IMAGE;
     struct stat st;
-    char sha3[GV_SHA3_224_HEX], etag[GV_SHA3_224_HEX + 16];
+    char sha3[GV_SHA3_224_HEX], etag[GV_SHA3_224_HEX + 64];
     int fd = open_named(r, &image, &kind, &err);
     if (fd < 0) {
         answer_error(r, &err);
@@ -312,9 +315,15 @@ void route_download(struct request *r)
         return;
     }
     gv_hex(sha3, image.hash, sizeof(image.hash));
+    if (kind == DISK_SIGNATURE) { /* the one of the three that can become another one */
+        snprintf(etag, sizeof(etag), "\"%s.%llx.%llx\"", sha3, (unsigned long long)st.st_ino,
+                 (unsigned long long)st.st_mtim.tv_sec * 1000000000U + (unsigned long long)st.st_mtim.tv_nsec);
+        answer_file(r, fd, (uint64_t)st.st_size, etag, st.st_mtim.tv_sec, "no-cache");
+        return;
+    }
     snprintf(etag, sizeof(etag), "\"%s%s\"", sha3, kind == DISK_CHUNKS ? ".chunks" : "");
     const char *range = request_header(r, "Range");
     if (kind == DISK_IMAGE && !r->head && (!range || strncmp(range, "bytes=0-", 8) == 0))
         usage_note(r->server->usage, image.id, true);
-    answer_file(r, fd, (uint64_t)st.st_size, etag, image.created);
+    answer_file(r, fd, (uint64_t)st.st_size, etag, image.created, "public, max-age=31536000, immutable");
 }

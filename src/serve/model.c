@@ -369,3 +369,16 @@ int model_attach(struct db *db, const struct reference *ref, const unsigned char
     t.db = NULL;
     return db_commit(db, err);
 }
+
+int model_repositories(struct db *db, int64_t image, int64_t user, int64_t *all, int64_t *own, struct gv_error *err)
+{
+    static const char sql[] = "SELECT COUNT(*), COALESCE(SUM(owner = ?1 OR EXISTS (SELECT 1 FROM member WHERE member.repository = "
+                              "repository.id AND member.user = ?1)), 0)"
+                              " FROM repository WHERE id IN (SELECT repository FROM tag WHERE image = ?2)";
+    cleanup_query sqlite3_stmt *q = db_query(db, err, sql, "ii", user, image);
+    if (!q || db_step(db, q, err) < 0)
+        return -1;
+    *all = sqlite3_column_int64(q, 0);
+    *own = sqlite3_column_int64(q, 1);
+    return 0;
+}

@@ -81,6 +81,9 @@ struct quotas {
 int model_attach(struct db *db, const struct reference *ref, const unsigned char descriptor[GV_SHA256_SIZE], int64_t login, bool check,
                  const struct quotas *quotas, int64_t now, struct gv_error *err);
 
+/* In how many repositories the image has a tag, and in how many of those this user may set tags. */
+int model_repositories(struct db *db, int64_t image, int64_t user, int64_t *all, int64_t *own, struct gv_error *err);
+
 /* 0 = there is none. */
 int model_user_id(struct db *db, const char *name, int64_t *id, struct gv_error *err);
 int model_repo_id(struct db *db, const struct reference *ref, int64_t *id, int64_t *owner, struct gv_error *err);

@@ -12,8 +12,7 @@
 
 /* ---- who it is ---- */
 
-/* 1 with the user; otherwise the request is answered. In a thread of jobs. */
-static int login(struct request *r, struct db *db, const char *name, const char *secret, int64_t *user)
+int request_login(struct request *r, struct db *db, const char *name, const char *secret, int64_t *user)
 {
     struct server *s = r->server;
     struct gv_error err = GV_ERROR_INIT;
@@ -46,7 +45,7 @@ void route_login(struct request *r)
     } else {
         struct db *db = request_db(r);
         if (db) {
-            if (login(r, db, name, secret, &user) > 0)
+            if (request_login(r, db, name, secret, &user) > 0)
                 answer_text(r, 200, "logged in");
             db_give(r->server->dbs, db);
         }
@@ -425,7 +424,7 @@ static void attach(struct request *r, struct db *db, const unsigned char id[GV_S
     const char *check = form_text(r->form, "check");
     bool dry = check && strcmp(check, "true") == 0;
     int64_t user = 0;
-    if (!login(r, db, form_text(r->form, "login"), form_text(r->form, "token"), &user))
+    if (!request_login(r, db, form_text(r->form, "login"), form_text(r->form, "token"), &user))
         return;
     if (model_attach(db, ref, id, user, dry, &quotas, server_now(), &err) == 0)
         answer_text(r, 200, dry ? "%s/%s:%s can be set" : "%s/%s:%s is set", ref->user, ref->repo, ref->tag);

@@ -9,6 +9,7 @@
 
 #define LOGIN_MAX 4096
 #define FORM_MAX ((uint64_t)64 << 10)
+#define SIGNATURE_MAX ((uint64_t)68 << 10) /* with the form around it */
 #define GET (METHOD_GET | METHOD_HEAD)
 
 static const struct route routes[] = {
@@ -21,6 +22,7 @@ static const struct route routes[] = {
     /* F */ { "info", "/v1/image/info", GET, ROUTE_OPEN, BODY_NONE, FORM_MAX, route_info, NULL },
     /* H */ { "redirect", "/v1/image/download", GET, ROUTE_OPEN, BODY_NONE, FORM_MAX, route_redirect, NULL },
     /* G */ { "download", "/download/", GET, ROUTE_PREFIX | ROUTE_OPEN, BODY_NONE, FORM_MAX, route_download, NULL },
+    { "sign", "/v1/image/signature", METHOD_POST, 0, BODY_FORM, SIGNATURE_MAX, route_sign, route_sign_file },
     /* pages for people */
     { "search", "/", GET, 0, BODY_PAGE, FORM_MAX, route_search, NULL },
     { "repository", "/r/", GET, ROUTE_PREFIX, BODY_PAGE, FORM_MAX, route_repository, NULL },

@@ -121,6 +121,9 @@ void request_base_url(struct request *r, bool https, struct gv_buf *out);
 /* The database, for one request; NULL when that has been answered with the failure. */
 struct db *request_db(struct request *r);
 
+/* Who sends the request: 1 with the user; otherwise it is answered with the refusal. In a thread of jobs, for it may take a while. */
+int request_login(struct request *r, struct db *db, const char *name, const char *secret, int64_t *user);
+
 /* ---- the routes (routes.c has their table) ---- */
 
 /* NULL when there is none; then *allowed has the methods of the path, 0 = there is no such path. */
@@ -133,6 +136,8 @@ bool route_push_descriptor_file(void *request, const void *p, size_t n, uint64_t
 void route_push_chunk(struct request *r);
 bool route_push_chunk_file(void *request, const void *p, size_t n, uint64_t at);
 void route_attach(struct request *r);
+void route_sign(struct request *r);
+bool route_sign_file(void *request, const void *p, size_t n, uint64_t at);
 void route_info(struct request *r);
 void route_redirect(struct request *r);
 void route_download(struct request *r);

@@ -8,6 +8,7 @@
 
 #include "serve/catalog.h"
 #include "serve/server.h"
+#include "sign/sign.h"
 
 #define QUERY_MAX 200U
 #define SIDES_MAX 50U /* tags of an image, and images that it is compared with */
@@ -178,7 +179,7 @@ static int show(struct request *r, const char *hash, struct shown *s, struct gv_
 static int show_image(struct request *r, struct shown *s, struct gv_error *err)
 {
     cleanup_catalog struct catalog others = { 0 };
-    cleanup_buf struct gv_buf base = { 0 }, url = { 0 };
+    cleanup_buf struct gv_buf base = { 0 }, url = { 0 }, signature = { 0 };
     struct gv_buf body = { 0 };
     char id[2 * GV_SHA256_SIZE + 1];
     struct db *db = db_take(r->server->dbs, err);
@@ -190,6 +191,10 @@ static int show_image(struct request *r, struct shown *s, struct gv_error *err)
     const struct page_site site = site_of(r, &base);
     gv_hex(id, s->row.descriptor, sizeof(s->row.descriptor));
     gv_buf_addf(&url, "%s/download/%s", site.url, id);
+    struct sign_claim claim = { .name = "" };
+    char key[SIGN_ID_TEXT];
+    bool is_signed = disk_read_signature(&r->server->disk, s->row.hash, &signature, NULL) == 0 &&
+                     sign_peek(&claim, key, signature.data, signature.len, NULL) == 0;
     struct page_image i = { .url = gv_buf_str(&url),
                             .size = s->row.size,
                             .created = s->row.created,
@@ -199,7 +204,9 @@ static int show_image(struct request *r, struct shown *s, struct gv_error *err)
                             .tag_count = s->tags.count,
                             .others = others.tags,
                             .other_count = others.count,
-                            .file = s->file };
+                            .file = s->file,
+                            .signed_by = is_signed ? key : NULL,
+                            .signed_name = claim.name };
     memcpy(i.hash, s->hash, sizeof(i.hash));
     page_image(&body, &site, &i);
     answer_page(r, 200, &body);

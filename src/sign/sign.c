@@ -127,14 +127,44 @@ static int check_comment(const struct parsed *p, const struct sign_public *k, st
     return 0;
 }
 
+int sign_key_for(const struct sign_public **out, const void *text, size_t n, const struct sign_public *keys, size_t count,
+                 struct gv_error *err)
+{
+    struct parsed p;
+    if (parse(&p, text, n, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        if (memcmp(p.first.id, keys[i].id, sizeof(keys[i].id)) == 0) {
+            *out = &keys[i];
+            return 0;
+        }
+    return gv_error_set(err, GV_E_CORRUPT, 0, "it is signed with another key");
+}
+
+/* The claim of what has been parsed, whether it is checked or not. */
+static int take_claim(struct sign_claim *claim, const struct parsed *p, struct gv_error *err)
+{
+    return sign_claim_get(claim, p->comment, p->comment_n)
+               ? 0
+               : gv_error_set(err, GV_E_UNSUPPORTED, 0, "the signature names no image; sign it with `gvmkit sign`");
+}
+
+int sign_peek(struct sign_claim *claim, char id[SIGN_ID_TEXT], const void *text, size_t n, struct gv_error *err)
+{
+    struct parsed p;
+    if (parse(&p, text, n, err) < 0 || take_claim(claim, &p, err) < 0)
+        return -1;
+    for (size_t i = 0; i < SIGN_ID_SIZE; i++) /* the file has the number's last byte first */
+        snprintf(id + 2 * i, 3, "%02X", p.first.id[SIGN_ID_SIZE - 1 - i]);
+    return 0;
+}
+
 int sign_open(struct sign_claim *claim, const void *text, size_t n, const struct sign_public *k, struct gv_error *err)
 {
     struct parsed p;
     if (parse(&p, text, n, err) < 0 || check_comment(&p, k, err) < 0)
         return -1;
-    if (!sign_claim_get(claim, p.comment, p.comment_n))
-        return gv_error_set(err, GV_E_UNSUPPORTED, 0, "the signature names no image; sign it with `gvmkit sign`");
-    return 0;
+    return take_claim(claim, &p, err);
 }
 
 int sign_verify(struct sign_claim *claim, const void *text, size_t n, const struct sign_public *k, int fd,

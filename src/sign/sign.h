@@ -80,6 +80,15 @@ int sign_open(struct sign_claim *claim, const void *text, size_t n, const struct
 int sign_verify(struct sign_claim *claim, const void *text, size_t n, const struct sign_public *k, int fd,
                 const struct gv_progress *progress, struct gv_error *err);
 
+/* Which of the keys a signature file says it is of: *out points into keys. GV_E_CORRUPT when none; nothing is checked yet. */
+int sign_key_for(const struct sign_public **out, const void *text, size_t n, const struct sign_public *keys, size_t count,
+                 struct gv_error *err);
+
+/* What a signature file says, and the id of the key by which it says it was made, as minisign writes it. Nothing of it is checked: for who keeps
+ * signatures of others. Errors as of sign_open(), without GV_E_CORRUPT. */
+#define SIGN_ID_TEXT (2 * SIGN_ID_SIZE + 1)
+int sign_peek(struct sign_claim *claim, char id[SIGN_ID_TEXT], const void *text, size_t n, struct gv_error *err);
+
 /* The signature beside an image: the file IMAGE.minisig is appended to *text. GV_E_NOT_FOUND when there is none. */
 int sign_read_beside(struct gv_buf *text, const char *image, struct gv_error *err);
 

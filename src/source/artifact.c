@@ -184,25 +184,43 @@ static int put_manifest(struct registry *r, const char *reference, const char *t
     return http_ok(&response) ? 0 : refuse_push(r, &response, err);
 }
 
-static char *make_manifest(const struct content *empty, const struct content *file, const char *title, const char *hash,
-                           struct gv_error *err)
+static json_t *make_layer(const char *type, const struct content *c, const char *title)
 {
+    return json_pack("{s:s,s:s,s:I,s:{s:s}}", "mediaType", type, "digest", c->digest, "size", (json_int_t)c->size, "annotations", TITLE,
+                     title);
+}
+
+/* signature may be NULL. */
+static char *make_manifest(const struct content *empty, const struct content *file, const struct content *signature, const char *title,
+                           const char *hash, struct gv_error *err)
+{
+    cleanup_free char *signature_title = gv_asprintf("%s.minisig", title);
     cleanup_json json_t *m =
-        json_pack("{s:i,s:s,s:s,s:{s:s,s:s,s:I,s:s},s:[{s:s,s:s,s:I,s:{s:s}}],s:{s:s}}", "schemaVersion", 2, "mediaType", MANIFEST_TYPE,
-                  "artifactType", SOURCE_ARTIFACT_TYPE, "config", "mediaType", EMPTY_TYPE, "digest", empty->digest, "size",
-                  (json_int_t)empty->size, "data", "e30=", "layers", "mediaType", SOURCE_ARTIFACT_TYPE, "digest", file->digest, "size",
-                  (json_int_t)file->size, "annotations", TITLE, title, "annotations", SOURCE_ARTIFACT_HASH, hash);
+        json_pack("{s:i,s:s,s:s,s:{s:s,s:s,s:I,s:s},s:[o],s:{s:s}}", "schemaVersion", 2, "mediaType", MANIFEST_TYPE, "artifactType",
+                  SOURCE_ARTIFACT_TYPE, "config", "mediaType", EMPTY_TYPE, "digest", empty->digest, "size", (json_int_t)empty->size, "data",
+                  "e30=", "layers", make_layer(SOURCE_ARTIFACT_TYPE, file, title), "annotations", SOURCE_ARTIFACT_HASH, hash);
+    if (m && signature)
+        json_array_append_new(json_object_get(m, "layers"), make_layer(SOURCE_SIGNATURE_TYPE, signature, signature_title));
     char *text = m ? json_dumps(m, JSON_COMPACT) : NULL;
     if (!text)
         gv_error_set(err, GV_E_USAGE, 0, "the file's name `%s` is not UTF-8, as a registry wants it", title);
     return text;
 }
 
-int source_artifact_push(const char *path, const char *hash, const char *name, const char *const *more_tags, size_t more_count,
-                         const struct source_options *options, char **digest, struct gv_error *err)
+/* Bytes as a content; *digest keeps what it points to. */
+static struct content content_of(const void *bytes, size_t n, char **digest)
+{
+    unsigned char sha256[GV_HASH_MAX];
+    gv_hash_bytes(GV_HASH_SHA256, bytes, n, sha256);
+    *digest = digest_text(sha256);
+    return (struct content){ .fd = -1, .bytes = bytes, .size = n, .digest = *digest };
+}
+
+int source_artifact_push(const char *path, const char *hash, const struct gv_buf *signature, const char *name, const char *const *more_tags,
+                         size_t more_count, const struct source_options *options, char **digest, struct gv_error *err)
 {
     CLEANUP(registry) struct registry *r = NULL;
-    unsigned char sha256[GV_HASH_MAX], empty_sha256[GV_HASH_MAX];
+    unsigned char sha256[GV_HASH_MAX];
     struct stat st;
     const char *slash = strrchr(path, '/');
     cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -214,12 +232,15 @@ int source_artifact_push(const char *path, const char *hash, const char *name, c
         return gv_error_set(err, GV_E_USAGE, 0, "`%.300s` names a digest; an upload needs a tag", name);
     if (gv_hash_fd_shown(GV_HASH_SHA256, fd, (uint64_t)st.st_size, options->progress, sha256, err) < 0)
         return gv_error_prefix(err, "%s", path);
-    gv_hash_bytes(GV_HASH_SHA256, EMPTY, strlen(EMPTY), empty_sha256);
-    cleanup_free char *file_digest = digest_text(sha256), *empty_digest = digest_text(empty_sha256);
+    cleanup_free char *file_digest = digest_text(sha256), *empty_digest = NULL, *signature_digest = NULL;
     const struct content file = { .fd = fd, .size = (uint64_t)st.st_size, .digest = file_digest, .progress = options->progress };
-    const struct content empty = { .fd = -1, .bytes = EMPTY, .size = strlen(EMPTY), .digest = empty_digest };
-    cleanup_free char *manifest = make_manifest(&empty, &file, slash ? slash + 1 : path, hash, err);
-    if (!manifest || send_blob(r, &empty, err) < 0 || send_blob(r, &file, err) < 0 || put_manifest(r, r->reference, manifest, err) < 0)
+    const struct content empty = content_of(EMPTY, strlen(EMPTY), &empty_digest);
+    struct content signed_by = { 0 };
+    if (signature)
+        signed_by = content_of(signature->data, signature->len, &signature_digest);
+    cleanup_free char *manifest = make_manifest(&empty, &file, signature ? &signed_by : NULL, slash ? slash + 1 : path, hash, err);
+    if (!manifest || send_blob(r, &empty, err) < 0 || (signature && send_blob(r, &signed_by, err) < 0) || send_blob(r, &file, err) < 0 ||
+        put_manifest(r, r->reference, manifest, err) < 0)
         return -1;
     for (size_t i = 0; i < more_count; i++)
         if (put_manifest(r, more_tags[i], manifest, err) < 0)
@@ -239,6 +260,7 @@ void source_artifact_clear(struct source_artifact *a)
     free(a->digest);
     free(a->title);
     free(a->layer);
+    free(a->signature);
     *a = (struct source_artifact){ 0 };
 }
 
@@ -255,6 +277,22 @@ static char *safe_title(const char *title)
     return gv_strdup(name);
 }
 
+/* The second layer. */
+static int take_signature(struct source_artifact *a, const json_t *layer, struct gv_error *err)
+{
+    const json_t *size = json_object_get(layer, "size");
+    const char *type = json_string_of(layer, "mediaType"), *digest = json_string_of(layer, "digest");
+    struct digest d;
+    if (!type || strcmp(type, SOURCE_SIGNATURE_TYPE) != 0)
+        return gv_error_set(err, GV_E_UNSUPPORTED, 0, "it has another layer than an image and its signature");
+    if (!digest || digest_parse(&d, digest, NULL) < 0 || d.kind != GV_HASH_SHA256 || !json_is_integer(size) ||
+        json_integer_value(size) < 0 || json_integer_value(size) > SOURCE_SIGNATURE_MAX)
+        return gv_error_set(err, GV_E_FORMAT, 0, "the manifest does not say what the signature is");
+    a->signature = gv_strdup(digest);
+    a->signature_size = (uint64_t)json_integer_value(size);
+    return 0;
+}
+
 static int take_manifest(struct source_artifact *a, const struct gv_buf *text, struct gv_error *err)
 {
     cleanup_json json_t *m = json_parse(text->data, text->len, err);
@@ -266,10 +304,12 @@ static int take_manifest(struct source_artifact *a, const struct gv_buf *text, s
     const char *hash = json_string_of(json_object_get(m, "annotations"), SOURCE_ARTIFACT_HASH);
     unsigned char sha3[GV_SHA3_224_SIZE];
     struct digest d;
-    if (!type || strcmp(type, SOURCE_ARTIFACT_TYPE) != 0 || json_array_size(layers) != 1)
+    if (!type || strcmp(type, SOURCE_ARTIFACT_TYPE) != 0 || json_array_size(layers) < 1 || json_array_size(layers) > 2)
         return gv_error_set(err, GV_E_UNSUPPORTED, 0, "it is no .gvmi; an image of containers is converted with docker://");
     if (!digest || digest_parse(&d, digest, NULL) < 0 || d.kind != GV_HASH_SHA256 || !json_is_integer(size) || json_integer_value(size) < 0)
         return gv_error_set(err, GV_E_FORMAT, 0, "the manifest does not say what the file is");
+    if (json_array_size(layers) == 2 && take_signature(a, json_array_get(layers, 1), err) < 0)
+        return -1;
     a->layer = gv_strdup(digest);
     a->size = (uint64_t)json_integer_value(size);
     a->title = safe_title(json_string_of(json_object_get(layer, "annotations"), TITLE));
@@ -316,5 +356,22 @@ int source_artifact_open(const struct source_artifact *a, const struct gv_progre
     if (digest_parse(&digest, a->layer, err) < 0 || registry_blob(a->registry, &digest, a->size, &update, &blob, err) < 0)
         return -1;
     *fd = blob.fd;
+    return 0;
+}
+
+int source_artifact_signature(const struct source_artifact *a, struct gv_buf *text, struct gv_error *err)
+{
+    struct digest digest;
+    struct blob blob;
+    if (!a->signature)
+        return gv_error_set(err, GV_E_NOT_FOUND, 0, "the artifact has none");
+    if (digest_parse(&digest, a->signature, err) < 0 || registry_blob(a->registry, &digest, a->signature_size, NULL, &blob, err) < 0)
+        return -1;
+    cleanup_close int fd = blob.fd;
+    size_t n = (size_t)a->signature_size;
+    gv_buf_reserve(text, n);
+    if (gv_pread_full(fd, text->data + text->len, n, 0) != (ssize_t)n)
+        return gv_error_errno(err, "cannot read what was fetched");
+    text->len += n;
     return 0;
 }

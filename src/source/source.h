@@ -92,10 +92,12 @@ int source_fingerprint(const char *reference, char **out, struct gv_error *err);
 
 /*
  * A finished image in a registry of OCI (distribution-spec 1.1): a manifest with artifactType SOURCE_ARTIFACT_TYPE, an empty configuration and one
- * layer, the file. The layer's title is the file's name, so that ORAS and the like can fetch it too; an annotation has its SHA3-224. Only the
- * SHA-256 of manifest and layer prove anything.
+ * layer, the file; or two, then the other one is its signature. A layer's title is the file's name, so that ORAS and the like can fetch it too; an annotation has
+ * the SHA3-224 of the image. Only the SHA-256 of manifest and layers prove anything.
  */
 #define SOURCE_ARTIFACT_TYPE "application/vnd.golem.gvmi.v1"
+#define SOURCE_SIGNATURE_TYPE "application/vnd.golem.gvmi.minisig"
+#define SOURCE_SIGNATURE_MAX 65536U /* bytes of one */
 #define SOURCE_ARTIFACT_HASH "network.golem.gvmi.sha3-224"
 
 struct source_artifact {
@@ -105,6 +107,8 @@ struct source_artifact {
     uint64_t size;              /* of the file */
     struct registry *registry;  /* private, as what follows */
     char *layer;
+    char *signature; /* digest of that layer; NULL = there is none */
+    uint64_t signature_size;
 };
 void source_artifact_clear(struct source_artifact *a);
 static inline void gv_cleanup_source_artifact_fn(struct source_artifact *a)
@@ -112,14 +116,16 @@ static inline void gv_cleanup_source_artifact_fn(struct source_artifact *a)
     source_artifact_clear(a);
 }
 
-/* Sends the file at path, and names it "HOST/REPOSITORY:TAG" and by the other tags. hash is its SHA3-224 in hex. What the registry has is not sent again,
+/* Sends the file at path, with its signature (NULL = none), and names it "HOST/REPOSITORY:TAG" and by the other tags. hash is its SHA3-224 in hex. What the registry has is not sent again,
  * and an interrupted connection goes on where it was. *digest (the caller's to free) is the manifest's. */
-int source_artifact_push(const char *path, const char *hash, const char *name, const char *const *more_tags, size_t more_count,
-                         const struct source_options *options, char **digest, struct gv_error *err);
+int source_artifact_push(const char *path, const char *hash, const struct gv_buf *signature, const char *name, const char *const *more_tags,
+                         size_t more_count, const struct source_options *options, char **digest, struct gv_error *err);
 
 /* What is there under a name. GV_E_UNSUPPORTED: an image of containers or something else, no artifact of ours. *out is the caller's to clear. */
 int source_artifact_find(struct source_artifact *out, const char *name, const struct source_options *options, struct gv_error *err);
 /* The file itself, checked, from its beginning: of the cache of blobs, fetched as far as it is not there. *fd is the caller's. progress may be NULL. */
 int source_artifact_open(const struct source_artifact *a, const struct gv_progress *progress, int *fd, struct gv_error *err);
+/* Its signature, checked against the manifest, appended to *text; GV_E_NOT_FOUND when it has none. */
+int source_artifact_signature(const struct source_artifact *a, struct gv_buf *text, struct gv_error *err);
 
 #endif

@@ -46,6 +46,20 @@ int store_oci_find(struct image_store *s, const char *name, struct registry_imag
 /* The file behind such a URL, copied into the empty file `to`; hash is what it has. */
 int store_oci_copy(struct image_store *s, const char *url, int to, char hash[GV_SHA3_224_HEX], struct gv_error *err);
 
+/* The signature that comes with the artifact behind such a URL, appended to *text: GV_E_NOT_FOUND when there is none. */
+int store_oci_signature(struct image_store *s, const char *url, struct gv_buf *text, struct gv_error *err);
+
+/* ---- signatures ---- */
+
+/*
+ * Whether the image is signed as the options want it, which is told from the signature alone: the given one, the kept one, or the first good one beside
+ * the URLs. *text (empty) gets what is to be kept when the image is there; nothing when it is kept already. GV_E_CORRUPT.
+ */
+int store_judge(struct image_store *s, const struct registry_image *want, struct gv_buf *text, struct gv_error *err);
+/* Keeps it, unless there is nothing in it. The image is in use by the caller. */
+int store_keep_signature(struct image_store *s, const char *hash, const struct gv_buf *text, struct gv_error *err);
+#define STORE_SIGNATURE "gvmi" SIGN_SUFFIX
+
 /* ---- updates ---- */
 
 /* The chunk map beside the image at url: 1 when there is one of the image that is wanted, 0 when not, -1 when the server does not answer

@@ -19,7 +19,7 @@ static int remove_file(const struct image_store *s, const char *hash, const char
 /* Everything of one hash. The lock's file goes last, and takes the lock with it. */
 static int remove_all(struct image_store *s, const char *hash, struct gv_error *err)
 {
-    static const char *const suffixes[] = { "gvmi", "part", "state", "chunks", "json", "lock" };
+    static const char *const suffixes[] = { "gvmi", STORE_SIGNATURE, "part", "state", "chunks", "json", "lock" };
     for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++)
         if (remove_file(s, hash, suffixes[i], err) < 0)
             return -1;
@@ -183,7 +183,7 @@ int store_verify(struct image_store *s, const char *hash, enum store_health *hea
     }
     *health = STORE_LOST;
     /* Its names stay: they say what to pull. */
-    if (remove_file(s, hash, "gvmi", err) < 0 || store_sync(s, err) < 0)
+    if (remove_file(s, hash, "gvmi", err) < 0 || remove_file(s, hash, STORE_SIGNATURE, err) < 0 || store_sync(s, err) < 0)
         return -1;
     gv_error_set(err, GV_E_CORRUPT, 0, "the image %s was damaged and is removed; it cannot be fetched again: %s", hash, why.msg);
     return 0;

@@ -35,6 +35,9 @@ int store_oci_find(struct image_store *s, const char *name, struct registry_imag
     want->size = a.size;
     if (*a.hash)
         memcpy(want->hash, a.hash, sizeof(want->hash));
+    else if (s->options.signers)
+        return gv_error_set(err, GV_E_CORRUPT, 0, "`%.300s` does not say which image it is, so that its signature cannot be checked first",
+                            name);
     else if (hash_of(&a, s, want->hash, err) < 0)
         return -1;
     const char *at = strchr(name, '@'), *slash = strrchr(name, '/'), *colon = strrchr(name, ':');
@@ -52,4 +55,11 @@ int store_oci_copy(struct image_store *s, const char *url, int to, char hash[GV_
         return -1;
     cleanup_close int file = fd;
     return store_copy(file, to, hash, err);
+}
+
+int store_oci_signature(struct image_store *s, const char *url, struct gv_buf *text, struct gv_error *err)
+{
+    __attribute__((cleanup(gv_cleanup_source_artifact_fn))) struct source_artifact a = { 0 };
+    const struct source_options options = options_of(s);
+    return source_artifact_find(&a, url + strlen(STORE_OCI), &options, err) < 0 ? -1 : source_artifact_signature(&a, text, err);
 }

@@ -264,6 +264,25 @@ static int resolve(struct image_store *s, const struct refs *ref, const char *ba
     return 0;
 }
 
+/* An image that is here, and taken only when it is signed as is wanted. */
+static int use_signed(struct image_store *s, const struct refs *ref, const char *hash, enum store_lookup how, struct store_image *out,
+                      struct gv_error *err)
+{
+    cleanup_registry_image struct registry_image is = { .size = HTTP_SIZE_UNKNOWN };
+    cleanup_buf struct gv_buf signature = { 0 };
+    if (!s->options.signers)
+        return 0;
+    memcpy(is.hash, hash, sizeof(is.hash));
+    if (how != STORE_LOCAL && ref->url && !ref->is_link)
+        gv_strv_add(&is.urls, ref->url);
+    if (how != STORE_LOCAL)
+        store_origins(s, hash, &is.urls);
+    if (store_judge(s, &is, &signature, err) == 0 && store_keep_signature(s, hash, &signature, err) == 0)
+        return 0;
+    store_image_clear(out);
+    return -1;
+}
+
 int store_get(struct image_store *s, const struct refs *ref, enum store_lookup how, const struct gv_strv *mirrors, struct store_image *out,
               struct gv_error *err)
 {
@@ -285,7 +304,7 @@ int store_get(struct image_store *s, const struct refs *ref, enum store_lookup h
         (void)store_name_lookup(s, base, name, known);
     struct gv_error missing = GV_ERROR_INIT;
     if (*known && store_use(s, known, out, &missing) == 0)
-        return 0;
+        return use_signed(s, ref, known, how, out, err);
     if (how == STORE_LOCAL)
         return gv_error_set(err, GV_E_NOT_FOUND, 0, "there is no image `%s` in the store", name ? name : known);
     if (resolve(s, ref, base, name, &want, err) < 0) {
@@ -295,7 +314,9 @@ int store_get(struct image_store *s, const struct refs *ref, enum store_lookup h
     }
     for (size_t i = 0; mirrors && i < mirrors->count; i++)
         gv_strv_add(&want.urls, mirrors->items[i]);
-    if (store_fetch(s, &want, out, err) < 0)
+    cleanup_buf struct gv_buf signature = { 0 };
+    if ((s->options.signers && store_judge(s, &want, &signature, err) < 0) || store_fetch(s, &want, out, err) < 0 ||
+        store_keep_signature(s, out->hash, &signature, err) < 0)
         return -1;
     return name ? store_name_set(s, base, name, out->hash, err) : 0;
 }

@@ -5,12 +5,13 @@
  *   store.c    the directory, names, lists     fetch.c    a download: resumed, verified, put in place
  *   keep.c     what goes, what has rotted      follow.c   the hash of a file while it arrives
  *   update.c   what other images have of it    ranges.c   parts of a file
- *   oci.c      artifacts of registries of OCI
+ *   oci.c      artifacts of registries of OCI  signed.c   whose images are taken
  *
  * $XDG_DATA_HOME/gvmkit has
  *     images/HASH.gvmi     an image, complete and verified; its mtime is that of its last use
  *     images/HASH.lock     who uses the image has it shared; who fetches, mends or removes it, alone
  *     images/HASH.json     from where it came, for repairs
+ *     images/HASH.gvmi.minisig   its signature, if somebody has asked for one
  *     images/HASH.part     what has arrived of one, and HASH.state: of which version of which URL
  *     names/REGISTRY/NAME  the hash that USER/REPO:TAG had when it was pulled last
  *
@@ -27,19 +28,28 @@
 #include "core/core.h"
 #include "refs/refs.h"
 #include "registry/registry.h"
+#include "sign/sign.h"
 
 struct image_store;
+
+/* Whose images are taken: those that are signed with one of the keys. */
+struct store_signers {
+    const struct sign_public *keys;
+    size_t count;
+    const struct gv_buf *signature; /* the one to judge by; NULL = that which is kept, or lies beside the image where it comes from */
+};
 
 struct store_options {
     const char *dir;                      /* NULL = $XDG_DATA_HOME/gvmkit */
     bool insecure;                        /* servers: any certificate will do; what they send is known by its hash */
     unsigned attempts, wait_ms, stall_ms; /* of requests, as of http_options */
+    const struct store_signers *signers;  /* NULL = anybody's images */
     const atomic_bool *cancelled;         /* may be NULL */
     const struct gv_log *log;             /* may be NULL */
     const struct gv_progress *progress;   /* may be NULL */
 };
 
-/* Makes the directory if it is missing. Strings are copied; cancelled, log and progress must outlive the store. */
+/* Makes the directory if it is missing. Strings are copied; signers, cancelled, log and progress must outlive the store. */
 int store_open(struct image_store **out, const struct store_options *options, struct gv_error *err);
 void store_close(struct image_store *s);
 DEFINE_CLEANUP(image_store, struct image_store *, store_close)
@@ -84,7 +94,8 @@ enum store_lookup {
 };
 /*
  * What a reference stands for, fetched if need be; a name that the registry was asked for is remembered. `mirrors` (may be NULL) are tried
- * after the reference's own URL. A REFS_PATH is GV_E_USAGE.
+ * after the reference's own URL. A REFS_PATH is GV_E_USAGE. With signers, an image of nobody among them is GV_E_CORRUPT, before anything of
+ * it is fetched.
  */
 int store_get(struct image_store *s, const struct refs *ref, enum store_lookup how, const struct gv_strv *mirrors, struct store_image *out,
               struct gv_error *err);

@@ -85,37 +85,9 @@ link_of() { sed -n 's/^ -- image link (for use in SDK): //p'; }
 }
 
 @test "a name is looked up in the daemon, and an image whose file is there is not fetched again" {
-	cat >daemon.py <<-'PYTHON'
-		import http.server, json, os, socketserver, sys
-		archive = open(sys.argv[1], "rb").read()
-		image = sys.argv[2]
-		class Handler(http.server.BaseHTTPRequestHandler):
-		    protocol_version = "HTTP/1.1"
-		    def do_GET(self):
-		        with open("requests", "a") as f:
-		            f.write(self.path + "\n")
-		        body, status = b"{}", 200
-		        if self.path.endswith("/get"):
-		            body = archive
-		        elif "/images/" in self.path:
-		            body = json.dumps({"Id": "sha256:" + image, "Size": len(archive), "RepoTags": ["test/base:latest"]}).encode()
-		        elif not self.path.endswith(("/_ping", "/version")):
-		            status = 404
-		        self.send_response(status)
-		        self.send_header("Content-Length", str(len(body)))
-		        self.end_headers()
-		        self.wfile.write(body)
-		    def log_message(self, *args):
-		        pass
-		class Server(socketserver.ThreadingUnixStreamServer):
-		    daemon_threads = True
-		    def get_request(self):
-		        return self.socket.accept()[0], ("local", 0)
-		Server("socket", Handler).serve_forever()
-	PYTHON
 	gvmkit build "$IMAGES/base.tar" -o want.gvmi
 	id=$(gvmkit inspect --json want.gvmi | jq -r .config.Image)
-	/usr/bin/python3 daemon.py "$IMAGES/base.tar" "$id" >daemon.log 2>&1 3>&- &
+	/usr/bin/python3 "$E2E/daemon.py" "$IMAGES/base.tar" "$id" test/base:latest >daemon.log 2>&1 3>&- &
 	daemon=$!
 	wait_until test -S socket
 	export DOCKER_HOST=unix://$PWD/socket

@@ -112,6 +112,7 @@ class Registry(http.server.BaseHTTPRequestHandler):
             (r"/v1/image/push/descr", self.push_descriptor),
             (r"/v1/image/push/chunk", self.push_chunk),
             (r"/v1/image/descr/attach/([0-9a-f]{64})", self.attach),
+            (r"/v1/image/signature", self.no_signatures),
         ])
 
     def body(self):
@@ -151,6 +152,12 @@ class Registry(http.server.BaseHTTPRequestHandler):
             self.text(200, "welcome")
         else:
             self.text(401, "Invalid username or token")
+
+    def no_signatures(self, url):
+        """An extension that this registry does not have."""
+        fields = [name for name, _ in self.form()]
+        need(fields == ["descr-sha256", "login", "token", "file"], f"fields {fields}")
+        self.text(404, "not found")
 
     # B
     def state(self, url, name):

@@ -14,6 +14,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct gv_error err = GV_ERROR_INIT;
     sign_open(&claim, data, size, &key, &err);
     gv_error_clear(&err);
+    char id[SIGN_ID_TEXT];
+    const struct sign_public *named;
+    if (sign_peek(&claim, id, data, size, &err) == 0 && (strlen(id) != 16 || strlen(claim.hash) != 56))
+        abort();
+    gv_error_clear(&err);
+    sign_key_for(&named, data, size, &key, 1, &err);
+    gv_error_clear(&err);
     if (sign_public_parse(&read, data, size, &err) == 0 && size < 42)
         abort();
     if (sign_claim_get(&claim, (const char *)data, size) == 1) {

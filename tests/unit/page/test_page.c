@@ -113,9 +113,16 @@ static void test_image(void **state)
                             .others = &tag,
                             .other_count = 1,
                             .file = img };
-    cleanup_buf struct gv_buf b = { 0 };
+    cleanup_buf struct gv_buf b = { 0 }, with = { 0 };
     page_image(&b, &site, &i);
     check_clean(&b);
+    assert_null(strstr(gv_buf_str(&b), "minisig"));
+    i.signed_by = "0123456789ABCDEF";
+    i.signed_name = EVIL;
+    page_image(&with, &site, &i);
+    check_clean(&with);
+    assert_non_null(strstr(gv_buf_str(&with), "it is said, with the key <code>0123456789ABCDEF</code> as "));
+    assert_non_null(strstr(gv_buf_str(&with), "href=\"/download/" HEX ".gvmi.minisig\""));
     assert_non_null(strstr(gv_buf_str(&b), "hash:sha3:" HEX ":https://registry.example.org/download/1"));
     assert_non_null(strstr(gv_buf_str(&b), "image_hash=&quot;" HEX "&quot;"));
     assert_non_null(strstr(gv_buf_str(&b), "imageHash: &quot;" HEX "&quot;"));

@@ -215,6 +215,42 @@ static int attach(struct fixture *f, const char *tag, const struct fake *k, int6
     return model_attach(f->db, &ref, k->d.id, login, check, q, 2000, err);
 }
 
+static void test_repositories(void **state)
+{
+    struct fixture *f = *state;
+    struct gv_error err = GV_ERROR_INIT;
+    struct fake a, b;
+    int64_t alice = 0, bob = 0, all = -1, own = -1;
+    make(&a, 1, 100);
+    make(&b, 2, 100);
+    publish(f, &a, 1000);
+    publish(f, &b, 1000);
+    ok(serve_admin_user_add(f->admin, "alice", NULL, &err), &err);
+    ok(serve_admin_user_add(f->admin, "bob", NULL, &err), &err);
+    ok(serve_admin_repo_add(f->admin, "alice/x", &err), &err);
+    ok(serve_admin_repo_add(f->admin, "bob/x", &err), &err);
+    assert_int_equal(model_user_id(f->db, "alice", &alice, &err), 1);
+    assert_int_equal(model_user_id(f->db, "bob", &bob, &err), 1);
+    ok(model_repositories(f->db, image(f, &a).id, alice, &all, &own, &err), &err);
+    assert_int_equal(all, 0);
+    assert_int_equal(own, 0);
+    ok(serve_admin_tag_set(f->admin, "alice/x:t", a.hash, &err), &err);
+    ok(serve_admin_tag_set(f->admin, "alice/x:u", a.hash, &err), &err);
+    ok(serve_admin_tag_set(f->admin, "bob/x:t", b.hash, &err), &err);
+    ok(model_repositories(f->db, image(f, &a).id, alice, &all, &own, &err), &err);
+    assert_int_equal(all, 1);
+    assert_int_equal(own, 1);
+    ok(model_repositories(f->db, image(f, &a).id, bob, &all, &own, &err), &err);
+    assert_int_equal(own, 0);
+    ok(serve_admin_repo_allow(f->admin, "alice/x", "bob", true, &err), &err);
+    ok(model_repositories(f->db, image(f, &a).id, bob, &all, &own, &err), &err);
+    assert_int_equal(own, 1);
+    ok(serve_admin_tag_set(f->admin, "bob/x:u", a.hash, &err), &err);
+    ok(model_repositories(f->db, image(f, &a).id, alice, &all, &own, &err), &err);
+    assert_int_equal(all, 2);
+    assert_int_equal(own, 1);
+}
+
 static void test_attach(void **state)
 {
     struct fixture *f = *state;
@@ -355,6 +391,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_uploads, setup, teardown),
         cmocka_unit_test_setup_teardown(test_accounts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tags_keep_images, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_repositories, setup, teardown),
         cmocka_unit_test_setup_teardown(test_attach, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reservations, setup, teardown),
         cmocka_unit_test_setup_teardown(test_usage, setup, teardown),

@@ -66,6 +66,40 @@ static char *make(struct fixture *f, const char *name, struct sign_claim *claim)
     return gv_buf_str(&text);
 }
 
+static void test_whose(void **state)
+{
+    struct fixture *f = *state;
+    struct gv_error err = GV_ERROR_INIT;
+    struct sign_claim made, claim;
+    const struct sign_public *key = NULL;
+    char id[SIGN_ID_TEXT], want[SIGN_ID_TEXT];
+    cleanup_free char *text = make(f, "me/thing:1", &made);
+    struct sign_public keys[] = { f->public_value, f->public_value };
+    keys[0].id[3] ^= 1;
+    assert_int_equal(sign_key_for(&key, text, strlen(text), keys, 2, &err), 0);
+    assert_ptr_equal(key, &keys[1]);
+    assert_int_equal(sign_key_for(&key, text, strlen(text), keys, 1, &err), -1);
+    assert_int_equal(err.code, GV_E_CORRUPT);
+    gv_error_clear(&err);
+    assert_int_equal(sign_key_for(&key, text, 10, keys, 2, &err), -1);
+    assert_int_equal(err.code, GV_E_FORMAT);
+    gv_error_clear(&err);
+
+    for (size_t i = 0; i < SIGN_ID_SIZE; i++)
+        snprintf(want + 2 * i, 3, "%02X", f->key.id[SIGN_ID_SIZE - 1 - i]);
+    assert_int_equal(sign_peek(&claim, id, text, strlen(text), &err), 0);
+    assert_string_equal(id, want);
+    assert_memory_equal(&claim, &made, sizeof(claim));
+    /* It believes what it reads, but it reads only what has the form. */
+    char *name = strstr(text, "me/thing");
+    *name = 'w';
+    assert_int_equal(sign_peek(&claim, id, text, strlen(text), &err), 0);
+    assert_string_equal(claim.name, "we/thing:1");
+    memcpy(strstr(text, "gvmkit sha3"), "another", 7);
+    assert_int_equal(sign_peek(&claim, id, text, strlen(text), &err), -1);
+    assert_int_equal(err.code, GV_E_UNSUPPORTED);
+}
+
 static void test_keys(void **state)
 {
     struct fixture *f = *state;
@@ -232,6 +266,7 @@ static void test_old_kind(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_whose, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_keys, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_public_key_as_text, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_sign_and_verify, set_up, tear_down),
