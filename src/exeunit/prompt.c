@@ -8,10 +8,8 @@
  */
 #include "exeunit/prompt.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +32,7 @@ struct prompt {
 };
 
 /* Functions and variables of the library, by their names. Written once. */
-static struct {
+static struct readline_api {
     char *(*readline)(const char *);
     int (*rl_bind_key)(int, rl_command_func_t *);
     int (*rl_insert)(int, int);
@@ -57,35 +55,31 @@ static struct {
 
 static bool load(void)
 {
-    static const char *const names[] = { "readline",
-                                         "rl_bind_key",
-                                         "rl_insert",
-                                         "rl_on_new_line",
-                                         "rl_replace_line",
-                                         "rl_redisplay",
-                                         "using_history",
-                                         "stifle_history",
-                                         "clear_history",
-                                         "add_history",
-                                         "read_history",
-                                         "append_history",
-                                         "history_truncate_file",
-                                         "history_get",
-                                         "rl_readline_name",
-                                         "rl_instream",
-                                         "rl_outstream",
-                                         "rl_signal_event_hook",
-                                         "history_length",
-                                         "history_base" };
-    _Static_assert(sizeof(names) / sizeof(*names) * sizeof(void *) == sizeof(api), "a name for each");
-    void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-    for (size_t i = 0; library && i < sizeof(names) / sizeof(*names); i++) {
-        void *symbol = dlsym(library, names[i]);
-        if (!symbol)
-            return false;
-        memcpy((char *)&api + i * sizeof(void *), &symbol, sizeof(symbol)); /* POSIX has pointers to functions and data alike */
-    }
-    return library != NULL;
+#define ENTRY(name) GV_LIBRARY_ENTRY(struct readline_api, "", name)
+    static const struct gv_library_entry entries[] = {
+        ENTRY(readline),
+        ENTRY(rl_bind_key),
+        ENTRY(rl_insert),
+        ENTRY(rl_on_new_line),
+        ENTRY(rl_replace_line),
+        ENTRY(rl_redisplay),
+        ENTRY(using_history),
+        ENTRY(stifle_history),
+        ENTRY(clear_history),
+        ENTRY(add_history),
+        ENTRY(read_history),
+        ENTRY(append_history),
+        ENTRY(history_truncate_file),
+        ENTRY(history_get),
+        ENTRY(rl_readline_name),
+        ENTRY(rl_instream),
+        ENTRY(rl_outstream),
+        ENTRY(rl_signal_event_hook),
+        ENTRY(history_length),
+        ENTRY(history_base),
+    };
+    _Static_assert(sizeof(entries) / sizeof(*entries) * sizeof(void *) == sizeof(api), "an entry for each");
+    return gv_library_load(LIBRARY, entries, sizeof(entries) / sizeof(*entries), &api);
 }
 
 /* Ctrl-C: readline goes on with the line that it was at, which nobody wants any more. */

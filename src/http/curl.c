@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "http/curl.h"
 
-#include <dlfcn.h>
 #include <pthread.h>
-#include <stddef.h>
 #include <string.h>
 
 #define LIBRARY "libcurl.so.4"
@@ -14,29 +12,15 @@ static bool loaded;
 
 static void load(void)
 {
-#define ENTRY(name)                                                                                                                        \
-    {                                                                                                                                      \
-        "curl_" #name, offsetof(struct curl_api, name)                                                                                     \
-    }
-    static const struct {
-        const char *symbol;
-        size_t offset;
-    } entries[] = {
+#define ENTRY(name) GV_LIBRARY_ENTRY(struct curl_api, "curl_", name)
+    static const struct gv_library_entry entries[] = {
         ENTRY(global_init),  ENTRY(easy_init),     ENTRY(easy_cleanup), ENTRY(easy_reset),     ENTRY(easy_setopt), ENTRY(easy_getinfo),
         ENTRY(easy_perform), ENTRY(easy_strerror), ENTRY(slist_append), ENTRY(slist_free_all), ENTRY(url),         ENTRY(url_set),
         ENTRY(url_get),      ENTRY(url_cleanup),   ENTRY(free),         ENTRY(getdate),
     };
     _Static_assert(sizeof(entries) / sizeof(*entries) * sizeof(void *) == sizeof(struct curl_api), "an entry for each function");
-    void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-    if (!library)
-        return;
-    for (size_t i = 0; i < sizeof(entries) / sizeof(*entries); i++) {
-        void *f = dlsym(library, entries[i].symbol);
-        if (!f)
-            return;
-        memcpy((char *)&api + entries[i].offset, &f, sizeof(f)); /* POSIX has them alike */
-    }
-    loaded = api.global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+    loaded =
+        gv_library_load(LIBRARY, entries, sizeof(entries) / sizeof(*entries), &api) && api.global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
 }
 
 const struct curl_api *curl_load(struct gv_error *err)

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "serve/mhd.h"
 
-#include <dlfcn.h>
 #include <pthread.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <string.h>
 
 #define LIBRARY "libmicrohttpd.so.12"
@@ -15,14 +13,8 @@ static bool loaded;
 
 static void load(void)
 {
-#define ENTRY(name)                                                                                                                        \
-    {                                                                                                                                      \
-        "MHD_" #name, offsetof(struct mhd_api, name)                                                                                       \
-    }
-    static const struct {
-        const char *symbol;
-        size_t offset;
-    } entries[] = {
+#define ENTRY(name) GV_LIBRARY_ENTRY(struct mhd_api, "MHD_", name)
+    static const struct gv_library_entry entries[] = {
         ENTRY(is_feature_supported),
         ENTRY(start_daemon),
         ENTRY(stop_daemon),
@@ -41,16 +33,7 @@ static void load(void)
         ENTRY(destroy_post_processor),
     };
     _Static_assert(sizeof(entries) / sizeof(*entries) * sizeof(void *) == sizeof(struct mhd_api), "an entry for each function");
-    void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-    if (!library)
-        return;
-    for (size_t i = 0; i < sizeof(entries) / sizeof(*entries); i++) {
-        void *f = dlsym(library, entries[i].symbol);
-        if (!f)
-            return;
-        memcpy((char *)&api + entries[i].offset, &f, sizeof(f)); /* POSIX has them alike */
-    }
-    loaded = true;
+    loaded = gv_library_load(LIBRARY, entries, sizeof(entries) / sizeof(*entries), &api);
 }
 
 const struct mhd_api *mhd_load(struct gv_error *err)

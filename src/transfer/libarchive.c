@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "transfer/libarchive.h"
 
-#include <dlfcn.h>
 #include <pthread.h>
-#include <stddef.h>
 #include <string.h>
 
 #define LIBRARY "libarchive.so.13"
@@ -14,14 +12,8 @@ static bool loaded;
 
 static void load(void)
 {
-#define ENTRY(name)                                                                                                                        \
-    {                                                                                                                                      \
-        "archive_" #name, offsetof(struct archive_api, name)                                                                               \
-    }
-    static const struct {
-        const char *symbol;
-        size_t offset;
-    } entries[] = {
+#define ENTRY(name) GV_LIBRARY_ENTRY(struct archive_api, "archive_", name)
+    static const struct gv_library_entry entries[] = {
         ENTRY(error_string),
         ENTRY(read_new),
         ENTRY(read_free),
@@ -67,16 +59,7 @@ static void load(void)
         ENTRY(entry_set_mtime),
     };
     _Static_assert(sizeof(entries) / sizeof(*entries) * sizeof(void *) == sizeof(struct archive_api), "an entry for each function");
-    void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-    if (!library)
-        return;
-    for (size_t i = 0; i < sizeof(entries) / sizeof(*entries); i++) {
-        void *f = dlsym(library, entries[i].symbol);
-        if (!f)
-            return;
-        memcpy((char *)&api + entries[i].offset, &f, sizeof(f)); /* POSIX has them alike */
-    }
-    loaded = true;
+    loaded = gv_library_load(LIBRARY, entries, sizeof(entries) / sizeof(*entries), &api);
 }
 
 const struct archive_api *archive_load(struct gv_error *err)
