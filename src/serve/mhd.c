@@ -25,7 +25,6 @@ static void load(void)
     } entries[] = {
         ENTRY(is_feature_supported),
         ENTRY(start_daemon),
-        ENTRY(quiesce_daemon),
         ENTRY(stop_daemon),
         ENTRY(suspend_connection),
         ENTRY(resume_connection),

@@ -12,7 +12,6 @@
 struct mhd_api {
     __typeof__(MHD_is_feature_supported) *is_feature_supported;
     __typeof__(MHD_start_daemon) *start_daemon;
-    __typeof__(MHD_quiesce_daemon) *quiesce_daemon;
     __typeof__(MHD_stop_daemon) *stop_daemon;
     __typeof__(MHD_suspend_connection) *suspend_connection;
     __typeof__(MHD_resume_connection) *resume_connection;

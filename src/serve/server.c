@@ -5,10 +5,12 @@
  * collected what expired.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -228,16 +230,25 @@ static void look_after(struct server *s, const sigset_t *signals)
     }
 }
 
-/* Running requests get the time of grace. false when threads of ours could not be waited for. */
-static bool end(struct server *s, struct MHD_Daemon *daemon, const sigset_t *signals)
+/*
+ * Connections are refused from now on. MHD_quiesce_daemon() is not for us: when a thread of the library looks at the socket in the same moment, one of the two finds it gone from the
+ * thread's epoll set and aborts the process. Here the socket is closed by putting something on which nothing ever happens in its place: no number becomes free
+ * that the threads still use, and the kernel takes the socket out of their sets.
+ */
+static void stop_listening(int listening)
+{
+    cleanup_close int nothing = eventfd(0, EFD_CLOEXEC);
+    if (nothing >= 0)
+        (void)dup3(nothing, listening, O_CLOEXEC); /* without it, connections are taken until the end */
+}
+
+/* Running requests get the time of grace. listening is the library's. false when threads of ours could not be waited for. */
+static bool end(struct server *s, struct MHD_Daemon *daemon, int listening, const sigset_t *signals)
 {
     const struct timespec moment = { 0, 20000000 };
     uint64_t deadline = server_ticks() + s->options->grace;
     s->ending = true;
-    /* Threads of the library may still look at the socket: it refuses connections from now on, and is closed after them. */
-    cleanup_close int listening = s->mhd->quiesce_daemon(daemon);
-    if (listening >= 0)
-        shutdown(listening, SHUT_RDWR);
+    stop_listening(listening);
     while (s->active > 0 && server_ticks() < deadline)
         if (sigtimedwait(signals, NULL, &moment) >= 0)
             break;
@@ -245,10 +256,8 @@ static bool end(struct server *s, struct MHD_Daemon *daemon, const sigset_t *sig
         gv_note(s->log, "%llu requests are broken off", (unsigned long long)s->active);
     /* Jobs resume the connections that wait for them; the library must not end before. */
     uint64_t now = server_ticks(), left = now < deadline ? deadline - now : 0;
-    if (!jobs_end(s->jobs, left > JOBS_GRACE ? left : JOBS_GRACE) || !jobs_end(s->maps, left) || !jobs_end(s->pages, left)) {
-        steal_fd(&listening);
+    if (!jobs_end(s->jobs, left > JOBS_GRACE ? left : JOBS_GRACE) || !jobs_end(s->maps, left) || !jobs_end(s->pages, left))
         return false;
-    }
     s->mhd->stop_daemon(daemon);
     flush_usage(s);
     return true;
@@ -272,12 +281,12 @@ int serve_run(const struct serve_options *options, const struct gv_log *log, str
     cleanup_close int listening = listen_at(options->listen, options->tls_cert != NULL, &s->url, err);
     if (listening < 0 || start_daemon(s, listening, &daemon, err) < 0)
         return -1;
-    steal_fd(&listening);
+    int held = steal_fd(&listening);
     if (options->ready)
         options->ready(options->user, s->url);
     look_after(s, &signals);
     /* What cannot be waited for ends with the process, and so does what it uses. */
-    if (!end(s, daemon, &signals))
+    if (!end(s, daemon, held, &signals))
         steal_ptr(s);
     return 0;
 }
