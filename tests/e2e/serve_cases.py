@@ -670,6 +670,8 @@ def case_graceful():
         def closed():
             try:
                 s.connect().close()
+            except ConnectionResetError:
+                return False  # it was still in the queue when the socket closed
             except ConnectionRefusedError:
                 return True
             return False
