@@ -359,7 +359,8 @@ def vanishing():
         port.socket = port.listener.accept()[0]
         with switch(port, other):
             same(a.out("/probe/netprobe udp 10.0.0.3 7 back", SLOW), "back\n")
-        same(frames.descriptor_count(a.runtime.child.pid), before)
+        # One that looks at QEMU now and then may have been counted before.
+        assert frames.descriptor_count(a.runtime.child.pid) <= before
         assert a.runtime.shutdown() < 5
 
 

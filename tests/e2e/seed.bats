@@ -142,7 +142,8 @@ links_of_directories() { sed "/directory [0-9]*$/s/[0-9]*$/2/"; }
 	assert_equal "$left" "lost+found"
 }
 
-@test "runtime: a deploy that is killed leaves nothing, or has been done" {
+# Nothing, or all of it; between the two, for the moment of some renames, volumes without a record, which the next deployment does not need.
+@test "runtime: a deploy that is killed leaves no record without its volumes, and the next one is whole" {
 	for wait in 0.005 0.01 0.02 0.03 0.04 0.05 0.07 0.1; do
 		mkdir "w$wait"
 		"$RUNTIME" --workdir "w$wait" -t "$IMAGES/seed.gvmi" --seed-volumes --volume-override '{"/s":{"storage":{"size":"50 MiB"}}}' deploy >/dev/null 2>&1 &
@@ -151,6 +152,9 @@ links_of_directories() { sed "/directory [0-9]*$/s/[0-9]*$/2/"; }
 		wait $! || true
 		wait_until bash -c "! compgen -G 'w$wait/.deploy-*' >/dev/null"
 		left=$(find "w$wait" -mindepth 1 -maxdepth 1 | wc -l)
-		[ "$left" -eq 0 ] || [ "$left" -eq 7 ]
+		volumes=$(find "w$wait" -mindepth 1 -maxdepth 1 -name 'vol-*' | wc -l)
+		if [ -e "w$wait/deployment.json" ]; then assert_equal "$volumes" 6; else assert_equal "$left" "$volumes"; fi
+		"$RUNTIME" --workdir "w$wait" -t "$IMAGES/seed.gvmi" --seed-volumes deploy >deployed
+		while read -r volume; do [ -d "w$wait/$volume" ]; done < <(jq -r '.vols[].name' deployed)
 	done
 }
