@@ -95,6 +95,7 @@ int cli_upload(const struct cli_upload *u, const char *path, const struct conver
                                         .signature = signature,
                                         .workers = u->workers,
                                         .insecure = u->insecure,
+                                        .log = log,
                                         .progress = progress };
     return registry_push(http, fd, d, &push, &out->pushed, err);
 }
