@@ -25,7 +25,7 @@ help:
 	@echo 'make             build everything and lay it out below $(BUILD)/stage (no packages are installed)'
 	@echo 'make install     install below DESTDIR=$(DESTDIR) PREFIX=$(PREFIX); make uninstall removes it'
 	@echo 'make deb         build $(BUILD)/gvmkit_VERSION_ARCH.deb'
-	@echo 'make bench       measure gvmkit against the usual tools (ONLY="boot exec memory runtime volumes many pack update scale")'
+	@echo 'make bench       measure gvmkit against the usual tools (ONLY="boot exec memory runtime volumes many pack update scale registry transfer")'
 	@echo 'make soak        ya-runtime-vm over and over, and nothing may be left: CYCLES=$(CYCLES) RUNS=$(RUNS)'
 	@echo 'make fuzz        run one fuzzer: FUZZER=fuzz_tar SECONDS=600'
 	@echo 'make format      put the C sources into the project'"'"'s form'
@@ -47,7 +47,7 @@ compile: $(BUILD)/build.ninja
 
 # Only what is installed.
 program: $(BUILD)/build.ninja
-	@ninja -C $(BUILD) src/cli/gvmkit src/exeunit/ya-runtime-vm src/exeunit/self-test.gvmi src/jail/gvmkit-jail guest/initramfs.cpio
+	@ninja -C $(BUILD) $$(scripts/install.sh --targets)
 
 kernel:
 	@guest/kernel/build.sh >/dev/null

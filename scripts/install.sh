@@ -5,14 +5,15 @@
 #
 #   install.sh BUILDDIR DESTDIR PREFIX     install below DESTDIR/PREFIX
 #   install.sh --uninstall DESTDIR PREFIX  remove what was installed there
+#   install.sh --targets                   print what the build has to make for that, below BUILDDIR
 #
 # Below the prefix:
 #   bin/gvmkit
 #   bin/gvmkit-build                       a link to gvmkit: another name, another command line
 #   lib/gvmkit/vmlinux, initramfs.cpio     the guest; gvmkit finds it from where its own executable is
+#   lib/gvmkit/gvmkit-jail                 what QEMU is started through
 #   lib/gvmkit/gvmkit-net                  the user-space network of `gvmkit run --net user`
 #   lib/gvmkit/self-test.gvmi              the image of `ya-runtime-vm test`
-#   lib/gvmkit/gvmkit-jail                 what QEMU is started through
 #   lib/yagna/plugins/ya-runtime-vm.json   the runtime for a provider's ExeUnit: what says that it is there,
 #   lib/yagna/plugins/ya-runtime-vm/       and the program
 #   share/man/man1/*.1
@@ -39,6 +40,12 @@ put()
 	install -D -m "$1" "$2" "$3.new"
 	mv -f "$3.new" "$3"
 }
+
+# The lines below are the only list of what is installed; the Makefile builds what they name.
+if [ "${1-}" = --targets ]; then
+	sed -n 's/^put [0-9]* "$build\/\([^"]*\)".*/\1/p' "${BASH_SOURCE[0]}"
+	exit 0
+fi
 
 if [ "${1-}" = --uninstall ]; then
 	[ $# -eq 3 ] || die 'usage: install.sh --uninstall DESTDIR PREFIX'

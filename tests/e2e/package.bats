@@ -77,6 +77,15 @@ expected() {
 	[ "$(cd "$BATS_TEST_TMPDIR/dest" && find . -type f)" = ./usr/local/bin/other ]
 }
 
+@test "what make builds is all that an installation needs of the build" {
+	for target in $("$top/scripts/install.sh" --targets); do
+		mkdir -p "$(dirname "$BATS_TEST_TMPDIR/build/$target")"
+		echo "$target" >"$BATS_TEST_TMPDIR/build/$target"
+	done
+	"$top/scripts/install.sh" "$BATS_TEST_TMPDIR/build" "$BATS_TEST_TMPDIR/dest" /usr
+	diff <(expected '' | sort) <(cd "$BATS_TEST_TMPDIR/dest/usr" && find . ! -type d -printf '%P\n' | sort)
+}
+
 @test "an incomplete build is not installed" {
 	run -1 "$top/scripts/install.sh" "$BATS_TEST_TMPDIR" "$BATS_TEST_TMPDIR/dest" /usr
 	[[ $output == *'run make first'* ]]
