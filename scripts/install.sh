@@ -43,6 +43,7 @@ put()
 
 # The lines below are the only list of what is installed; the Makefile builds what they name.
 if [ "${1-}" = --targets ]; then
+	# shellcheck disable=SC2016
 	sed -n 's/^put [0-9]* "$build\/\([^"]*\)".*/\1/p' "${BASH_SOURCE[0]}"
 	exit 0
 fi

@@ -197,11 +197,6 @@ int64_t db_changes(const struct db *db)
     return sqlite3_changes64(db->handle);
 }
 
-int64_t db_last_id(const struct db *db)
-{
-    return sqlite3_last_insert_rowid(db->handle);
-}
-
 int db_number(struct db *db, int64_t *out, struct gv_error *err, const char *sql, const char *types, ...)
 {
     va_list ap;

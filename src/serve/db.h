@@ -30,7 +30,6 @@ int db_step(struct db *db, sqlite3_stmt *q, struct gv_error *err);
 /* A statement without rows: 0 or -1. The number of rows that it changed by db_changes(). */
 int db_run(struct db *db, struct gv_error *err, const char *sql, const char *types, ...);
 int64_t db_changes(const struct db *db);
-int64_t db_last_id(const struct db *db);
 /* One number: 1 with it, 0 when there is no row, -1. NULL counts as 0. */
 int db_number(struct db *db, int64_t *out, struct gv_error *err, const char *sql, const char *types, ...);
 /* Copies column i when it is a blob of exactly n bytes; false otherwise. */

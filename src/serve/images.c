@@ -16,7 +16,7 @@
 /* ---- finding ---- */
 
 /* By ?tag= or ?hash=. 1, or 0 or -1 with the request answered. */
-static int find_asked(struct request *r, struct db *db, struct image_row *image)
+static int find_in(struct request *r, struct db *db, struct image_row *image)
 {
     struct gv_error err = GV_ERROR_INIT;
     const char *tag = request_argument(r, "tag"), *hash = request_argument(r, "hash");
@@ -41,6 +41,16 @@ static int find_asked(struct request *r, struct db *db, struct image_row *image)
     if (found < 0)
         answer_error(r, &err);
     return found;
+}
+
+static bool find_asked(struct request *r, struct image_row *image)
+{
+    struct db *db = request_db(r);
+    if (!db)
+        return false;
+    int found = find_in(r, db, image);
+    db_give(r->server->dbs, db);
+    return found > 0;
 }
 
 static void image_url(struct request *r, const struct image_row *image, bool https, struct gv_buf *out)
@@ -86,12 +96,7 @@ static void answer_info(struct request *r, const struct image_row *image)
 void route_info(struct request *r)
 {
     struct image_row image;
-    struct db *db = request_db(r);
-    if (!db)
-        return;
-    int found = find_asked(r, db, &image);
-    db_give(r->server->dbs, db);
-    if (found <= 0)
+    if (!find_asked(r, &image))
         return;
     const char *count = request_argument(r, "count");
     if (count && strcmp(count, "true") == 0 && !r->head)
@@ -103,12 +108,7 @@ void route_redirect(struct request *r)
 {
     cleanup_buf struct gv_buf url = { 0 };
     struct image_row image;
-    struct db *db = request_db(r);
-    if (!db)
-        return;
-    int found = find_asked(r, db, &image);
-    db_give(r->server->dbs, db);
-    if (found <= 0)
+    if (!find_asked(r, &image))
         return;
     const char *https = request_argument(r, "https");
     image_url(r, &image, https && strcmp(https, "true") == 0, &url);

@@ -20,42 +20,6 @@ dbg()
 	gvmkit dbg --runtime "$RUNTIME" --workdir w --task-package "$IMAGES/base.gvmi" "$@" -- --accel "$ACCEL"
 }
 
-# A runtime that deploys, and then says what the Python after it makes of each request.
-fake_runtime()
-{
-	cat >runtime - <<END
-#!/usr/bin/python3
-import os, sys
-sys.path.insert(0, "$E2E")
-from exeunit import *
-if "deploy" in sys.argv:
-    print(os.environ.get("ANSWER", '{"startMode":"blocking","valid":{"Ok":""},"vols":[]}'), end="")
-    sys.exit(int(os.environ.get("STATUS", "0")))
-def say(message):
-    os.write(1, varint(len(message)) + message)
-def status(pid, running, code=None, out=None):
-    say(field(1, 1) + field(20, field(1, pid) + field(2, 1 if running else None) + field(3, code) + field(4, out)))
-buffer = b""
-while True:
-    data = os.read(0, 65536)
-    if not data:
-        sys.exit(0)
-    buffer += data
-    while buffer:
-        size, start = read_varint(buffer, 0)
-        request = dict(fields(buffer[start:start + size]))
-        buffer = buffer[start + size:]
-        id = request.pop(1)
-        if 2 in request:
-            say(field(2, id) + field(4, field(1, "fake")))
-        if 12 in request:
-            say(field(2, id) + field(12, b""))
-        if 10 in request:
-            $1
-END
-	chmod +x runtime
-}
-
 @test "a script runs line by line, and the status is that of its last command" {
 	run --separate-stderr dbg < <(printf 'echo one; cd /tmp\npwd\n\n  \necho err >&2\nexit 7\n')
 	assert_equal "$status" 7

@@ -112,3 +112,44 @@ wait_until()
 	echo "gave up waiting for: $*"
 	return 1
 }
+
+# fake_runtime PYTHON [PYTHON]: a runtime, ./runtime, that writes down in ./calls how it was called, and answers Hello and Shutdown, as a VM that is never any trouble
+# would. The first program is what it does when a process is to be run, the second one is executed at its start. $ANSWER is what deploy prints.
+fake_runtime()
+{
+	local on_run=$1 at_start=${2-}
+	cat >runtime - <<END
+#!/usr/bin/python3
+import json, os, sys
+sys.path.insert(0, "$E2E")
+from exeunit import *
+with open("$PWD/calls", "a") as f:
+    print(json.dumps(sys.argv[1:]), file=f)
+if "deploy" in sys.argv:
+    print(os.environ.get("ANSWER", '{"startMode":"blocking","valid":{"Ok":""},"vols":[]}'), end="")
+    sys.exit(int(os.environ.get("STATUS", "0")))
+def say(message):
+    os.write(1, varint(len(message)) + message)
+def status(pid, running, code=None, out=None):
+    say(field(1, 1) + field(20, field(1, pid) + field(2, 1 if running else None) + field(3, code) + field(4, out)))
+buffer = b""
+$at_start
+while True:
+    data = os.read(0, 65536)
+    if not data:
+        sys.exit(0)
+    buffer += data
+    while buffer:
+        size, start = read_varint(buffer, 0)
+        request = dict(fields(buffer[start:start + size]))
+        buffer = buffer[start + size:]
+        id = request.pop(1)
+        if 2 in request:
+            say(field(2, id) + field(4, field(1, "fake")))
+        if 12 in request:
+            say(field(2, id) + field(12, b""))
+        if 10 in request:
+            $on_run
+END
+	chmod +x runtime
+}
