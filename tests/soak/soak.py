@@ -383,6 +383,7 @@ def main():
         signal.signal(number, lambda *_: sys.exit(1))
     if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         sys.exit("soak: cannot become the parent of orphans")
+    prefix = os.path.abspath(args.prefix)  # everything is started in directories of its own
     work = tempfile.mkdtemp(prefix="gvmkit-soak-", dir=os.environ.get("TMPDIR") or "/var/tmp")
     good = True
     try:
@@ -391,8 +392,8 @@ def main():
         if not images:
             images = os.path.join(work, "images")
             os.mkdir(images)
-            make_image(args.prefix, images)
-        soak = Soak(args.prefix, images, args.accel, work)
+            make_image(prefix, images)
+        soak = Soak(prefix, images, args.accel, work)
         begin = time.monotonic()
         if args.cycles > 0:
             soak.cycles(args.cycles)
