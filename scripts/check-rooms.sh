@@ -9,6 +9,7 @@ export LC_ALL=C
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 declare -A row=() arrow=()
+fence='```'
 bad=0
 
 complain() { printf '%s\n' "$*" >&2; bad=1; }
@@ -26,8 +27,7 @@ while read -r number words; do
 		from=
 		previous=$word
 	done
-# shellcheck disable=SC2016
-done < <(sed -n '/^```$/,/^```$/s/^ *\([0-9]\) \+\([a-z]\)/\1 \2/p' docs/architecture.md)
+done < <(sed -n "/^$fence\$/,/^$fence\$/s/^ *\\([0-9]\\) \\+\\([a-z]\\)/\\1 \\2/p" docs/architecture.md)
 [ ${#row[@]} -gt 0 ] || complain 'docs/architecture.md has no drawing of the rooms'
 
 for directory in src/*/; do
