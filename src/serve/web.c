@@ -173,6 +173,10 @@ static int show(struct request *r, const char *hash, struct shown *s, struct gv_
         return -1;
     gv_hex(s->hash, s->row.hash, sizeof(s->row.hash));
     s->fd = disk_open_file(&r->server->disk, s->row.hash, DISK_IMAGE, err);
+    if (s->fd < 0 && err->code == GV_E_NOT_FOUND) {
+        gv_warn(r->server->log, "%s", err->msg); /* where it was looked for is nobody else's business */
+        gv_error_set(err, GV_E_NOT_FOUND, 0, "the image is not here any more");
+    }
     return s->fd < 0 ? -1 : gvmi_open_fd(&s->file, s->fd, s->hash, err);
 }
 
