@@ -11,7 +11,8 @@
  *     stream.c    pipes, terminals and credit             net.c      NET, over rtnetlink
  *     job.c       work in a child that may hang           system.c   CLOCK, STATS, SYNC
  *     field.c     fields of a request -> a struct         hosts.c    HOSTS
- *                                                         shutdown.c the orderly end
+ *     builtin.c, pack.c, unpack.c, tar.c                  shutdown.c the orderly end
+ *         files in and out, without a program of the image
  *
  * Two worlds. The agent lives in the first: a tmpfs of its own, its own mounts, the initial PID namespace. The payload lives in the
  * second: mount, PID, IPC and UTS namespaces of its own, whose root is the overlay. The agent never resolves a path of the payload's
@@ -30,6 +31,7 @@
 #include <stdint.h>
 #include <sys/resource.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "core/cleanup.h"
 #include "wire/wire.h"
@@ -284,7 +286,7 @@ struct run {
     struct text_list argv, env, rlimits;
     struct number_list groups;
     const char *path, *cwd, *user;
-    uint64_t cwd_create, input, terminal, rows, columns, default_env;
+    uint64_t cwd_create, input, terminal, rows, columns, default_env, builtin;
 };
 
 /* Starts a program in the payload's world. 0 and the child's pid and the agent's ends; -1 and the reason. */
@@ -312,6 +314,59 @@ struct user {
 int user_find(struct user *u, const char *spec, const char *passwd, size_t passwd_n, const char *group, size_t group_n, struct report *r);
 /* The same with the files below the current root. */
 int user_load(struct user *u, const char *spec, struct report *r);
+
+/* ---- builtin.c, pack.c, unpack.c, tar.c ------------------------------------------------------------------------------------------- */
+
+/* In the child that is to be it: does it, and returns its exit code. */
+int builtin_main(const struct run *run);
+/* Says on descriptor 2 what failed and, unless error is 0, why. Returns -1. */
+__attribute__((format(printf, 2, 3))) int builtin_fail(int error, const char *format, ...);
+
+#define TAR_BLOCK 512U
+#define TAR_BUFFER 65536U
+#define TAR_EXTENDED_MAX (1U << 20) /* bytes of one pax header */
+
+/* One file of a tar. */
+struct tar_entry {
+    char type; /* '0' file, '1' hard link, '2' link, '3' '4' devices, '5' directory, '6' fifo */
+    char name[AGENT_PATH_MAX], target[AGENT_PATH_MAX];
+    uint32_t mode, uid, gid, major, minor;
+    uint64_t size; /* of the data that follows: 0 unless it is a file */
+    struct timespec mtime;
+};
+
+/* A tar being read, from wherever read() takes it. All zero but fd is its beginning. */
+struct tar_reader {
+    int fd;
+    size_t at, have;
+    uint64_t left; /* bytes of the entry that have not been taken */
+    uint32_t padding;
+    uint8_t buf[TAR_BUFFER];
+};
+/* The next entry; the rest of the one before is passed over. 1: *e is it; 0: the end; -1: it is broken, which has been said. */
+int tar_next(struct tar_reader *t, struct tar_entry *e);
+/* Up to TAR_BUFFER bytes of the entry's data where they lie; 0 when there are no more, -1 when the tar ends before. */
+ssize_t tar_data(struct tar_reader *t, const uint8_t **data);
+
+/* A tar being written. All zero but fd is its beginning. Each function returns -1 when it cannot be written, which has been said. */
+struct tar_writer {
+    int fd;
+    size_t have;
+    uint8_t buf[TAR_BUFFER];
+};
+/* The header of an entry; e->size bytes of data are to follow. */
+int tar_put(struct tar_writer *t, const struct tar_entry *e);
+int tar_put_data(struct tar_writer *t, const void *data, size_t n);
+/* Fills the last block of an entry that has got n bytes of data. */
+int tar_put_padding(struct tar_writer *t, uint64_t n);
+/* The end of the tar; everything is written then. */
+int tar_finish(struct tar_writer *t);
+
+/* The builtins PACK and UNPACK (wire.h): their exit codes. */
+int pack_main(const char *path, const char *name);
+int unpack_main(const char *directory);
+/* Brings the name of an entry into the form "a/b": without "." and doubled slashes, "" for the top itself. false when it leads out. */
+bool unpack_name(char *name);
 
 /* ---- root.c, payload.c ----------------------------------------------------------------------------------------------------------- */
 

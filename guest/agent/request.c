@@ -57,6 +57,8 @@ static int run_check(struct agent *a, const struct run *run, struct report *r)
         return report_set(r, EINVAL, "no argument 0");
     if (run->path[0] == '\0')
         return report_set(r, ENOENT, "the program's name is empty");
+    if (run->builtin && run->terminal)
+        return report_set(r, EINVAL, "a builtin has no terminal");
     for (size_t i = 0; i < run->groups.n; i++)
         if (run->groups.v[i] >= UINT32_MAX)
             return report_set(r, EINVAL, "no group %llu", (unsigned long long)run->groups.v[i]);
@@ -83,6 +85,7 @@ static void request_run(struct agent *a, uint64_t id, const uint8_t *payload, si
         FIELD(struct run, rows, KEY_ROWS, FIELD_NUMBER, false, UINT16_MAX),
         FIELD(struct run, columns, KEY_COLUMNS, FIELD_NUMBER, false, UINT16_MAX),
         FIELD(struct run, default_env, KEY_DEFAULT_ENV, FIELD_NUMBER, false, 1),
+        FIELD(struct run, builtin, KEY_BUILTIN, FIELD_NUMBER, false, WIRE_BUILTIN_UNPACK),
     };
     struct run run = { .cwd = "/", .user = "", .rows = 24, .columns = 80 };
     struct report r = { 0 };

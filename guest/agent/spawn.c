@@ -10,7 +10,7 @@
  *      but the program's own.
  *   2. Its own fork, with memory of its own now, is the first to live in the payload's PID namespace. CLONE_PARENT makes it the agent's child,
  *      so that the agent gets its exit status itself. It finds the user, sets everything, and becomes the program. Whatever hangs
- *      there (a working directory on a dead FUSE mount) hangs nobody else.
+ *      there (a working directory on a dead FUSE mount) hangs nobody else. A builtin is done in this process, without another program.
  *
  * Step 1 does nothing that could block. Nothing is read from the image before step 2.
  */
@@ -292,21 +292,36 @@ static void child_environment(const struct run_child *c, const struct user *u, c
     c->env[n] = NULL;
 }
 
+static void child_unblock(void)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+__attribute__((noreturn)) static void child_builtin(const struct run *run)
+{
+    umask(0);
+    child_unblock();
+    close(SPAWN_REPORT); /* it has started */
+    _exit(builtin_main(run));
+}
+
 static int run_child_try(const struct run_child *c, struct report *r)
 {
     const struct run *run = c->run;
     struct user user;
     char home[sizeof("HOME=") + AGENT_PATH_MAX];
     setsid();
+    if (run->builtin)
+        child_builtin(run);
     if (run->terminal && ioctl(0, TIOCSCTTY, 0) < 0)
         return report_set(r, errno, "terminal");
     umask(022);
     if (user_load(&user, run->user, r) < 0 || child_limits(run, r) < 0 || child_directory(run, r) < 0 || child_become(run, &user, r) < 0)
         return -1;
     child_environment(c, &user, home, sizeof(home));
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    child_unblock();
     return program_start(run, c->argv, c->env, r);
 }
 

@@ -21,6 +21,7 @@
 #define SYS_MOVE_T_EMPTY_PATH 0x40U
 #define SYS_RESOLVE_NO_XDEV 0x01U
 #define SYS_RESOLVE_NO_SYMLINKS 0x04U
+#define SYS_RESOLVE_BENEATH 0x08U
 #define SYS_RESOLVE_IN_ROOT 0x10U
 
 static inline int sys_fsopen(const char *fs)

@@ -5,7 +5,7 @@
  *   launch.c  opens what QEMU needs and starts it under a guardian
  *   confine.c the jail around it
  *   setup.c   from the agent's greeting to `ready`: clock, root, hosts, volumes
- *   net.c     what the guest is told of its network, when it is ready
+ *   net.c, stats.c  what the guest is told of its network, and asked, when it is ready
  *   vm.c      the public calls, the sources of events, and the one way to the end
  *   accel.c   which accelerator, and whether KVM really boots
  *

@@ -53,10 +53,15 @@ int vm_agent_run(struct vm_process **out, struct vm_agent *a, const struct vm_pr
         return gv_error_set(err, GV_E_LIMIT, E2BIG, "the arguments and the environment of `%s` are larger than %u KiB together",
                             spec->argv[0], WIRE_PAYLOAD_MAX >> 10);
 
+    _Static_assert((int)VM_STAT == (int)WIRE_BUILTIN_STAT && (int)VM_PACK == (int)WIRE_BUILTIN_PACK &&
+                       (int)VM_UNPACK == (int)WIRE_BUILTIN_UNPACK,
+                   "the builtins of vm.h are those of wire.h");
     cleanup_free uint8_t *frame = gv_alloc(WIRE_HEADER + size);
     struct wire_writer w;
     wire_frame_begin(&w, frame, WIRE_HEADER + size);
     put_list(&w, KEY_ARG, spec->argv);
+    if (spec->builtin)
+        wire_put_number(&w, KEY_BUILTIN, spec->builtin);
     put_list(&w, KEY_ENV, spec->env);
     put_list(&w, KEY_RLIMIT, spec->rlimits);
     if (spec->path)

@@ -112,8 +112,13 @@ pid_t vm_qemu_pid(const struct vm *vm);
 
 struct vm_process;
 
+/* What the agent does itself (wire.h, enum wire_builtin), for the image may have no program for it: argv are its arguments, and of the rest of the
+ * specification only stdin_open counts. */
+enum vm_builtin { VM_PROGRAM, VM_STAT, VM_PACK, VM_UNPACK };
+
 struct vm_process_spec {
-    const char *const *argv;    /* NULL-terminated */
+    const char *const *argv; /* NULL-terminated */
+    enum vm_builtin builtin;
     const char *path;           /* the program, looked up in the PATH of env when it has no slash; NULL = argv[0] */
     const char *const *env;     /* NULL-terminated; HOME is added by the agent when it is missing, TERM too on a tty */
     const char *cwd;            /* NULL = "/"; made when missing, as Docker does */
@@ -186,6 +191,21 @@ struct vm_names {
 /* Writes /etc/hosts and /etc/resolv.conf anew; done as in vm_net_configure(). A line that is no address with names is refused by the guest. Calls that overlap
  * may be done in any order, so make the next one when done has been called. */
 int vm_names_set(struct vm *vm, const struct vm_names *names, vm_done_fn done, void *user, struct gv_error *err);
+
+/* ---- what it uses ------------------------------------------------------------------------------------------------------------------- */
+
+/* As the guest sees it, and as true as the guest is. */
+struct vm_stats {
+    uint64_t uptime_us;
+    uint64_t cpu_user_us, cpu_system_us; /* of all its CPUs since it has started */
+    uint64_t memory_total, memory_available;
+    uint64_t root_used, root_size; /* bytes of the layer that takes the writes; 0 when the guest cannot tell */
+    uint64_t processes;            /* that vm_process_start() has started */
+};
+/* stats is NULL when failed says why; both are valid until the return. */
+typedef void (*vm_stats_fn)(void *user, const struct vm_stats *stats, const struct gv_error *failed);
+/* Asks the guest. Only after ready. On success done is called once, from the loop, as in vm_net_configure(). */
+int vm_stats_get(struct vm *vm, vm_stats_fn done, void *user, struct gv_error *err);
 
 /* ---- the host -------------------------------------------------------------------------------------------------------------------- */
 

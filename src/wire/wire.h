@@ -109,6 +109,7 @@ enum wire_key {
     KEY_CPU_SYSTEM = 33,
     KEY_MAX_RSS = 34,
     KEY_DEFAULT_ENV = 35, /* 1: add HOME (of the user) and, on a tty, TERM=xterm where ENV lacks them */
+    KEY_BUILTIN = 36,     /* RUN: enum wire_builtin instead of a program; ARG are its arguments */
 
     KEY_DISK = 48,       /* ROOT, repeated: serial of a virtio disk with a squashfs; the first is on top */
     KEY_UPPER_SIZE = 49, /* bytes of the tmpfs that takes the writes */
@@ -149,6 +150,18 @@ enum wire_key {
     KEY_STAT_PROCESSES = 119, /* started by RUN and alive */
 };
 
+/*
+ * What the agent can do itself in the payload's world, because an image need not have a program for it. Each runs as a process does, with its
+ * streams, signals and exit, as root in "/"; ENV, USER, CWD, TTY and limits are not for it. It exits with 0 when all is done, else with 1 after lines on
+ * stream 2 that say what is not.
+ *   STAT    ARG 0: a path. Stream 1 gets one letter for what the path is and one for what it leads to ('f' file, 'd' directory, 'l' link, 'o' anything else,
+ *           '-' nothing), then the path that it leads to, absolute and without links, when there is something.
+ *   PACK    ARG 0: a file or directory, a link if the path ends in one. Stream 1 gets it as a tar (pax). ARG 1: the name of its first entry, below which
+ *           the others are; "." for entries without such a directory before them.
+ *   UNPACK  ARG 0: a directory. Stream 0 is a tar, whose files are made in it with their owners and modes; nothing is made or changed outside of it,
+ *           whatever names and links are in the tar or in the directory. Each file appears whole or not at all.
+ */
+enum wire_builtin { WIRE_BUILTIN_NONE = 0, WIRE_BUILTIN_STAT = 1, WIRE_BUILTIN_PACK = 2, WIRE_BUILTIN_UNPACK = 3 };
 enum wire_stdin { WIRE_STDIN_NULL = 0, WIRE_STDIN_PIPE = 1 };
 enum wire_exit { WIRE_EXITED = 0, WIRE_SIGNALLED = 1, WIRE_DUMPED = 2 };
 
