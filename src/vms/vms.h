@@ -44,11 +44,10 @@ enum vms_op {
 struct vms_request {
     enum vms_op op;
     /* EXEC, BUILTIN */
-    const char *const *argv; /* NULL-terminated. BUILTIN: what vm_process_spec takes */
-    const char *path;        /* BUILTIN: its path; NULL = none */
-    unsigned builtin;        /* BUILTIN: as in vm_process_spec */
-    const char *const *env;  /* NAME=value on top of the main command's; NULL = none */
-    const char *cwd, *user;  /* NULL = the main command's */
+    const char *const *argv; /* NULL-terminated, not empty */
+    unsigned builtin;        /* BUILTIN: which, as in vm_process_spec */
+    const char *const *env;  /* EXEC: NAME=value on top of the main command's; NULL = none */
+    const char *cwd, *user;  /* EXEC: NULL = the main command's */
     bool stdin_open, tty;
     uint16_t rows, columns;
     unsigned grace_ms; /* STOP */
@@ -99,5 +98,121 @@ DEFINE_CLEANUP(vms_call, struct vms_call *, vms_call_close)
 
 /* All in one: asks, and waits. */
 int vms_call(const char *name, const struct vms_request *request, const int *fds, struct vms_outcome *out, struct gv_error *err);
+
+/* ---- being called (server.c) ------------------------------------------------------------------------------------------------------ */
+
+struct vms_server;
+struct vms_conn; /* one caller and his request */
+
+/* All run inside the loop. A callback may answer at once. */
+struct vms_server_events {
+    /* Texts and arrays of request live until c is answered for good, or gone. Of the descriptors (-1 when the op has none) the callee keeps those that
+     * it sets to -1, which are then its own to close. */
+    void (*request)(void *user, struct vms_conn *c, const struct vms_request *request, int fds[3]);
+    void (*signal)(void *user, struct vms_conn *c, int signal);
+    void (*resize)(void *user, struct vms_conn *c, uint16_t rows, uint16_t columns);
+    /* The caller has gone away, or has said what he must not, before he was answered. c is gone after it. */
+    void (*gone)(void *user, struct vms_conn *c);
+};
+
+enum vms_answer_kind { VMS_STARTED, VMS_EXITED, VMS_SIGNALLED, VMS_FAILED, VMS_DONE, VMS_STATS_ARE };
+struct vms_answer {
+    enum vms_answer_kind kind;
+    int status;            /* EXITED, SIGNALLED */
+    struct gv_error error; /* FAILED */
+    struct vms_stats stats;
+};
+
+/* Listens as `socket` in the directory. */
+int vms_server_open(struct vms_server **out, uv_loop_t *loop, int dir, const struct vms_server_events *events, void *user,
+                    struct gv_error *err);
+/* Hangs up on all callers, without a word to `gone`; the memory goes when the loop has closed the handles. NULL is fine. */
+void vms_server_close(struct vms_server *s);
+/* All but STARTED end c. A caller who does not take his answer is hung up on; after STARTED that is told by `gone`, as ever. */
+void vms_conn_answer(struct vms_conn *c, const struct vms_answer *answer);
+/* The callee's own word about c. NULL in the beginning. */
+void vms_conn_set(struct vms_conn *c, void *data);
+void *vms_conn_get(const struct vms_conn *c);
+
+/* ---- records (record.c, entry.c) -------------------------------------------------------------------------------------------------- */
+
+enum vms_state { VMS_STARTING, VMS_RUNNING, VMS_ENDED, VMS_DIED /* the owner was ended before it could say more */ };
+
+struct vms_volume {
+    char *host, *guest;
+    bool readonly;
+};
+
+/* What is known of a VM. Zero is a valid, empty one. Texts that are not UTF-8 come back changed. */
+struct vms_record {
+    char *name;
+    char *image, *hash; /* as the user wrote it; hex of the hash, or NULL */
+    struct gv_strv argv;
+    struct gv_strv ports; /* as for -p */
+    struct vms_volume *volumes;
+    size_t volume_count;
+    enum vms_state state;
+    bool detached;
+    int status;                               /* ENDED: what `gvmkit run` exits with */
+    char *error;                              /* what went wrong, or NULL */
+    pid_t owner, qemu;                        /* 0 = none */
+    int64_t created_ms, started_ms, ended_ms; /* since 1970; 0 = not yet */
+};
+void vms_record_clear(struct vms_record *r);
+static inline void gv_cleanup_vms_record_fn(struct vms_record *r)
+{
+    vms_record_clear(r);
+}
+#define cleanup_vms_record __attribute__((cleanup(gv_cleanup_vms_record_fn)))
+
+/* The record as a line of JSON, the caller's to free. */
+char *vms_record_format(const struct vms_record *r) __attribute__((returns_nonnull));
+/* Reads n bytes of JSON into *r, which is empty. */
+int vms_record_parse(struct vms_record *r, const char *json, size_t n, struct gv_error *err);
+
+/* "running", "died", ... */
+const char *vms_state_text(enum vms_state state);
+int64_t vms_now_ms(void);
+
+int vms_name_check(const char *name, struct gv_error *err);
+
+/* The owner's side: a name that is ours as long as we live. */
+struct vms_entry;
+/* Takes the name (NULL = one is made up), in place of a VM of that name that has ended; removes the oldest records when there are too many. GV_E_EXISTS: one
+ * runs. The lock ends with the last process that has it: fork without exec keeps it. */
+int vms_entry_open(struct vms_entry **out, const char *name, struct gv_error *err);
+const char *vms_entry_name(const struct vms_entry *e);
+int vms_entry_dir(const struct vms_entry *e);
+int vms_entry_write(struct vms_entry *e, const struct vms_record *r, struct gv_error *err);
+/* The end: tells those who wait the status, removes all of it unless keep, and gives the name back. Frees e. */
+void vms_entry_end(struct vms_entry *e, int status, bool keep);
+/* Our copy of e goes; another process has it. NULL is fine. */
+void vms_entry_forget(struct vms_entry *e);
+
+/* Everybody's side. */
+/* GV_E_NOT_FOUND with what to try. */
+int vms_find(struct vms_record *r, const char *name, struct gv_error *err);
+/* All, those that run before those that have ended, the newest first. *list is the caller's: vms_list_free(). */
+int vms_list(struct vms_record **list, size_t *count, struct gv_error *err);
+void vms_list_free(struct vms_record *list, size_t count);
+/* Waits until it has ended; the status is as vms_entry_end() was told. GV_E_DIED: nobody knows. */
+int vms_wait(const char *name, int *status, struct gv_error *err);
+
+/* ---- logs (log.c) ----------------------------------------------------------------------------------------------------------------- */
+
+struct vms_log;
+int vms_log_open(struct vms_log **out, int dir, struct gv_error *err);
+/* What cannot be written is counted, and said in the log when it can be again. */
+void vms_log_write(struct vms_log *l, int stream, const void *data, size_t n);
+void vms_log_close(struct vms_log *l);
+
+struct vms_log_options {
+    uint64_t tail; /* the last so many lines; UINT64_MAX = all */
+    bool follow;   /* until the VM ends */
+    bool timestamps;
+};
+/* Gives what the log of `name` holds to put(), which returns -1 with err set when it has enough. */
+int vms_log_read(const char *name, const struct vms_log_options *options,
+                 int (*put)(void *user, int stream, const void *data, size_t n, struct gv_error *err), void *user, struct gv_error *err);
 
 #endif
