@@ -28,6 +28,7 @@ static void load(void)
         ENTRY(write_new),
         ENTRY(write_free),
         ENTRY(write_close),
+        ENTRY(write_set_format_pax),
         ENTRY(write_set_format_pax_restricted),
         ENTRY(write_set_format_zip),
         ENTRY(write_zip_set_compression_store),
@@ -56,6 +57,7 @@ static void load(void)
         ENTRY(entry_set_uid),
         ENTRY(entry_set_gid),
         ENTRY(entry_set_symlink),
+        ENTRY(entry_set_hardlink),
         ENTRY(entry_set_mtime),
     };
     _Static_assert(sizeof(entries) / sizeof(*entries) * sizeof(void *) == sizeof(struct archive_api), "an entry for each function");

@@ -27,6 +27,7 @@ struct archive_api {
     __typeof__(archive_write_new) *write_new;
     __typeof__(archive_write_free) *write_free;
     __typeof__(archive_write_close) *write_close;
+    __typeof__(archive_write_set_format_pax) *write_set_format_pax;
     __typeof__(archive_write_set_format_pax_restricted) *write_set_format_pax_restricted;
     __typeof__(archive_write_set_format_zip) *write_set_format_zip;
     __typeof__(archive_write_zip_set_compression_store) *write_zip_set_compression_store;
@@ -55,6 +56,7 @@ struct archive_api {
     __typeof__(archive_entry_set_uid) *entry_set_uid;
     __typeof__(archive_entry_set_gid) *entry_set_gid;
     __typeof__(archive_entry_set_symlink) *entry_set_symlink;
+    __typeof__(archive_entry_set_hardlink) *entry_set_hardlink;
     __typeof__(archive_entry_set_mtime) *entry_set_mtime;
 };
 

@@ -39,6 +39,15 @@ int copy_file(struct move *m, int from, uint64_t size, int to, struct check *che
 /* Writes the files of the directory that are in the set to fd, as an archive. */
 int pack_dir(struct move *m, const struct inside *in, int dir, const struct fileset *set, const char *format, int fd, struct gv_error *err);
 
+/* A copy between this machine and a guest. */
+struct copying {
+    const char *name; /* of the first entry, below which the others are; "" = they have none above them */
+    bool owners;      /* packing: the owners are those of the files; else root */
+    mode_t umask;     /* unpacking: what the modes of files and directories must not have */
+};
+/* Writes what at, of O_PATH, is of to fd as a tar: in this one hard links stay links, and times have their nanoseconds. */
+int pack_one(struct move *m, int at, const char *path, const struct copying *c, int fd, struct gv_error *err);
+
 /* ---- unpack.c ---- */
 
 #define UNPACK_ENTRIES_MAX 1000000U
@@ -47,6 +56,12 @@ int pack_dir(struct move *m, const struct inside *in, int dir, const struct file
 /* Makes the files of the archive, of which fd is read from its beginning and has `size` bytes, in the directory. */
 int unpack_file(struct move *m, int fd, uint64_t size, const struct inside *in, const struct fileset *set, const char *format,
                 struct gv_error *err);
+
+/*
+ * Makes the files of a tar that comes from a guest on a descriptor that cannot seek. All must have the name of c or be below it. Directories that are there stay as
+ * they are; links are kept whatever they lead to (nothing here follows one out of the directory); devices and pipes are left out with a warning.
+ */
+int unpack_stream(struct move *m, int fd, const struct inside *in, const struct copying *c, struct gv_error *err);
 
 /* The name of an entry without "." and doubled slashes, for the caller to free; "" for the top itself. NULL with err for one that would lead out
  * or is too long. */

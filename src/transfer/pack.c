@@ -10,6 +10,17 @@
 #define CHUNK ((size_t)256 << 10)
 #define NAMES_MAX 1000000U          /* in one directory */
 #define METADATA ".virtfs_metadata" /* where 9p keeps what the file system cannot; the guest does not see it */
+#define BUCKETS 4096U
+#define LINKS_MAX                                                                                                                          \
+    ((size_t)64 << 20) /* bytes of what is remembered of files with several names; with more, further names become further files */
+
+/* The first name of a file that has several. */
+struct known {
+    struct known *next;
+    dev_t device;
+    ino_t inode;
+    char name[];
+};
 
 struct packer {
     const struct archive_api *api;
@@ -19,6 +30,9 @@ struct packer {
     const struct fileset *set;
     unsigned char *chunk;
     struct gv_buf path;
+    const struct copying *copying; /* NULL = for a transfer */
+    struct known **known;          /* of copying: BUCKETS */
+    size_t known_size;
 };
 
 static int archive_failed(const struct packer *p, struct gv_error *err)
@@ -61,8 +75,9 @@ static int list_names(int dir, const char *path, struct gv_strv *names, struct g
     return result;
 }
 
-static int write_header(struct packer *p, const struct inside_stat *st, const char *target, struct gv_error *err)
+static int write_header(struct packer *p, const struct inside_stat *st, const char *target, const char *hard, struct gv_error *err)
 {
+    bool owners = p->copying ? p->copying->owners : p->in->guest;
     const struct archive_api *api = p->api;
     struct archive_entry *e = api->entry_new();
     if (!e)
@@ -70,12 +85,14 @@ static int write_header(struct packer *p, const struct inside_stat *st, const ch
     api->entry_set_pathname(e, gv_buf_str(&p->path));
     api->entry_set_filetype(e, st->mode & S_IFMT);
     api->entry_set_perm(e, st->mode & 07777);
-    api->entry_set_uid(e, p->in->guest ? st->uid : 0);
-    api->entry_set_gid(e, p->in->guest ? st->gid : 0);
-    api->entry_set_mtime(e, st->mtime.tv_sec, 0);
-    api->entry_set_size(e, S_ISREG(st->mode) ? (int64_t)st->size : 0);
+    api->entry_set_uid(e, owners ? st->uid : 0);
+    api->entry_set_gid(e, owners ? st->gid : 0);
+    api->entry_set_mtime(e, st->mtime.tv_sec, p->copying ? st->mtime.tv_nsec : 0);
+    api->entry_set_size(e, S_ISREG(st->mode) && !hard ? (int64_t)st->size : 0);
     if (target)
         api->entry_set_symlink(e, target);
+    if (hard)
+        api->entry_set_hardlink(e, hard);
     int status = api->write_header(p->a, e);
     api->entry_free(e);
     return status < ARCHIVE_WARN ? archive_failed(p, err) : 0;
@@ -98,6 +115,34 @@ static int pack_data(struct packer *p, int fd, uint64_t size, struct gv_error *e
     return 0;
 }
 
+/* The name of a file that has been packed already; NULL for one that has not, which is remembered. */
+static const char *known_name(struct packer *p, const struct stat *st)
+{
+    struct known **bucket = &p->known[(st->st_ino ^ st->st_dev) % BUCKETS];
+    for (const struct known *k = *bucket; k; k = k->next)
+        if (k->inode == st->st_ino && k->device == st->st_dev)
+            return k->name;
+    size_t n = p->path.len + 1;
+    if (p->known_size + sizeof(struct known) + n > LINKS_MAX)
+        return NULL;
+    struct known *k = gv_alloc(sizeof(*k) + n);
+    *k = (struct known){ .next = *bucket, .device = st->st_dev, .inode = st->st_ino };
+    memcpy(k->name, gv_buf_str(&p->path), n);
+    p->known_size += sizeof(*k) + n;
+    *bucket = k;
+    return NULL;
+}
+
+static void forget_known(struct packer *p)
+{
+    for (size_t i = 0; p->known && i < BUCKETS; i++)
+        for (struct known *k = p->known[i], *next; k; k = next) {
+            next = k->next;
+            free(k);
+        }
+    free(p->known);
+}
+
 static int pack_file(struct packer *p, int at, struct inside_stat *st, struct gv_error *err)
 {
     cleanup_close int fd = inside_reopen(at, O_RDONLY);
@@ -105,7 +150,10 @@ static int pack_file(struct packer *p, int at, struct inside_stat *st, struct gv
     if (fd < 0 || fstat(fd, &now) < 0)
         return gv_error_errno(err, "cannot open `%s`", gv_buf_str(&p->path));
     st->size = (uint64_t)now.st_size;
-    return write_header(p, st, NULL, err) < 0 ? -1 : pack_data(p, fd, st->size, err);
+    const char *first = p->copying && now.st_nlink > 1 ? known_name(p, &now) : NULL;
+    if (write_header(p, st, NULL, first, err) < 0)
+        return -1;
+    return first ? 0 : pack_data(p, fd, st->size, err);
 }
 
 static int pack_link(struct packer *p, int at, const struct inside_stat *st, struct gv_error *err)
@@ -113,7 +161,7 @@ static int pack_link(struct packer *p, int at, const struct inside_stat *st, str
     char target[INSIDE_LINK_MAX + 1];
     if (inside_read_link(p->in, at, target) < 0)
         return gv_error_errno(err, "cannot read the link `%s`", gv_buf_str(&p->path));
-    return write_header(p, st, target, err);
+    return write_header(p, st, target, NULL, err);
 }
 
 /* Directories that are being packed, the innermost last. */
@@ -137,21 +185,17 @@ static void leave(struct level *levels, size_t *count)
     gv_strv_clear(&l->names);
 }
 
-/* Packs one name. *into is the directory to go on in, -1 if there is none. */
-static int pack_name(struct packer *p, int dir, const char *name, size_t levels, int *into, struct gv_error *err)
+/* Packs what at, of O_PATH, is of. *into is the directory to go on in, -1 if there is none. */
+static int pack_at(struct packer *p, int at, size_t levels, int *into, struct gv_error *err)
 {
-    cleanup_close int at = inside_at(dir, name);
     struct inside_stat st;
-    *into = -1;
-    if (at < 0 && errno == ENOENT)
-        return 0; /* gone since the directory was read */
-    if (at < 0 || inside_stat(p->in, at, &st) < 0)
+    if (inside_stat(p->in, at, &st) < 0)
         return gv_error_errno(err, "cannot look at `%s`", gv_buf_str(&p->path));
-    bool wanted = fileset_has(p->set, gv_buf_str(&p->path));
+    bool wanted = !p->set || fileset_has(p->set, gv_buf_str(&p->path));
     if (S_ISDIR(st.mode)) {
-        if (wanted && write_header(p, &st, NULL, err) < 0)
+        if (wanted && p->path.len && write_header(p, &st, NULL, NULL, err) < 0)
             return -1;
-        if (!fileset_enters(p->set, levels + 1))
+        if (p->set && !fileset_enters(p->set, levels + 1))
             return 0;
         if (levels + 1 >= INSIDE_DEPTH_MAX)
             return gv_error_set(err, GV_E_LIMIT, 0, "`%s` is more than %u directories deep", gv_buf_str(&p->path), INSIDE_DEPTH_MAX);
@@ -168,12 +212,21 @@ static int pack_name(struct packer *p, int dir, const char *name, size_t levels,
     return 0;
 }
 
-static int pack_tree(struct packer *p, int dir, struct gv_error *err)
+/* Packs one name of a directory. */
+static int pack_name(struct packer *p, int dir, const char *name, size_t levels, int *into, struct gv_error *err)
+{
+    cleanup_close int at = inside_at(dir, name);
+    if (at < 0 && errno == ENOENT)
+        return 0; /* gone since the directory was read */
+    return at < 0 ? gv_error_errno(err, "cannot look at `%s`", gv_buf_str(&p->path)) : pack_at(p, at, levels, into, err);
+}
+
+/* Packs what is in a directory, which is taken over. */
+static int pack_tree(struct packer *p, int top, struct gv_error *err)
 {
     struct level levels[INSIDE_DEPTH_MAX + 1];
     size_t count = 0;
-    int top = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int result = top < 0 ? gv_error_errno(err, "cannot open the directory `%s`", p->in->path) : enter(p, levels, &count, top, err);
+    int result = enter(p, levels, &count, top, err);
     while (result == 0 && count) {
         struct level *l = &levels[count - 1];
         p->path.len = l->path_size;
@@ -182,7 +235,7 @@ static int pack_tree(struct packer *p, int dir, struct gv_error *err)
             continue;
         }
         const char *name = l->names.items[l->next++];
-        int into;
+        int into = -1;
         gv_buf_addf(&p->path, "%s%s", l->path_size ? "/" : "", name);
         if (p->path.len > UNPACK_PATH_MAX)
             result = gv_error_set(err, GV_E_LIMIT, 0, "a path has more than %u bytes", UNPACK_PATH_MAX);
@@ -201,7 +254,9 @@ static int pack_tree(struct packer *p, int dir, struct gv_error *err)
 static int open_archive(struct packer *p, const struct archive_format *f, int fd, struct gv_error *err)
 {
     const struct archive_api *api = p->api;
-    int status = f->zip ? api->write_set_format_zip(p->a) : api->write_set_format_pax_restricted(p->a);
+    int status = f->zip       ? api->write_set_format_zip(p->a)
+                 : p->copying ? api->write_set_format_pax(p->a) /* has nanoseconds in any case */
+                              : api->write_set_format_pax_restricted(p->a);
     if (status >= ARCHIVE_WARN && f->stored)
         status = api->write_zip_set_compression_store(p->a);
     if (status >= ARCHIVE_WARN && f->filter != FILTER_NONE)
@@ -213,26 +268,60 @@ static int open_archive(struct packer *p, const struct archive_format *f, int fd
     return status < ARCHIVE_WARN ? archive_failed(p, err) : 0;
 }
 
+static int pack_begin(struct packer *p, const struct archive_format *f, int fd, struct archive_locale *locale, struct gv_error *err)
+{
+    p->api = archive_load(err);
+    if (!p->api)
+        return -1;
+    p->a = p->api->write_new();
+    if (!p->a)
+        return gv_error_set(err, GV_E_INTERNAL, 0, "libarchive has no memory");
+    p->chunk = gv_alloc(CHUNK);
+    archive_locale_begin(locale);
+    return open_archive(p, f, fd, err);
+}
+
+static int pack_end(struct packer *p, int result, struct archive_locale *locale, struct gv_error *err)
+{
+    if (result == 0 && p->api->write_close(p->a) < ARCHIVE_WARN)
+        result = archive_failed(p, err);
+    if (p->a) {
+        p->api->write_free(p->a);
+        archive_locale_end(locale);
+    }
+    free(p->chunk);
+    gv_buf_clear(&p->path);
+    return result;
+}
+
 int pack_dir(struct move *m, const struct inside *in, int dir, const struct fileset *set, const char *format, int fd, struct gv_error *err)
 {
     const struct archive_format *f = archive_format_find(format, err);
-    struct packer p = { .api = f ? archive_load(err) : NULL, .m = m, .in = in, .set = set };
+    struct packer p = { .m = m, .in = in, .set = set };
     struct archive_locale locale;
-    if (!p.api)
-        return -1;
-    p.a = p.api->write_new();
-    if (!p.a)
-        return gv_error_set(err, GV_E_INTERNAL, 0, "libarchive has no memory");
-    p.chunk = gv_alloc(CHUNK);
-    archive_locale_begin(&locale);
-    int result = open_archive(&p, f, fd, err);
+    int top = f ? openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (top < 0)
+        return f ? gv_error_errno(err, "cannot open the directory `%s`", in->path) : -1;
+    int result = pack_begin(&p, f, fd, &locale, err);
     if (result == 0)
-        result = pack_tree(&p, dir, err);
-    if (result == 0 && p.api->write_close(p.a) < ARCHIVE_WARN)
-        result = archive_failed(&p, err);
-    p.api->write_free(p.a);
-    archive_locale_end(&locale);
-    free(p.chunk);
-    gv_buf_clear(&p.path);
-    return result;
+        result = pack_tree(&p, top, err);
+    else
+        close(top);
+    return pack_end(&p, result, &locale, err);
+}
+
+int pack_one(struct move *m, int at, const char *path, const struct copying *c, int fd, struct gv_error *err)
+{
+    const struct inside in = { .root = -1, .path = path };
+    struct packer p = { .m = m, .in = &in, .copying = c, .known = gv_calloc(BUCKETS, sizeof(struct known *)) };
+    struct archive_locale locale;
+    int into = -1;
+    gv_buf_addf(&p.path, "%s", c->name);
+    int result = pack_begin(&p, archive_format_find("tar", err), fd, &locale, err);
+    if (result == 0)
+        result = pack_at(&p, at, 0, &into, err);
+    if (result == 0 && into >= 0)
+        result = pack_tree(&p, into, err);
+    forget_known(&p);
+    return pack_end(&p, result, &locale, err);
 }

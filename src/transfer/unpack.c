@@ -13,6 +13,9 @@
 #define UNPACKED_MAX ((uint64_t)64 << 30)
 #define BOMB_FREE ((uint64_t)1 << 30) /* from here on it must not have grown by more than */
 #define BOMB_RATIO 200U
+#define FILE_READ ((size_t)256 << 10)
+#define STREAM_READ ((size_t)64 << 10) /* what a pipe holds */
+#define HOLE 4096U                     /* so many zeros of a stream become a hole */
 
 struct unpacker {
     const struct archive_api *api;
@@ -22,6 +25,7 @@ struct unpacker {
     const struct fileset *set;
     uint64_t packed, unpacked;
     unsigned entries;
+    const struct copying *copying; /* NULL = for a transfer */
 };
 
 char *unpack_name(const char *name, struct gv_error *err)
@@ -81,7 +85,26 @@ static int take_bytes(struct unpacker *u, uint64_t n, struct gv_error *err)
                             (unsigned long long)max);
     if (u->unpacked > BOMB_FREE && u->unpacked / BOMB_RATIO > u->packed)
         return gv_error_set(err, GV_E_LIMIT, 0, "the archive unpacks to more than %u times its size", BOMB_RATIO);
-    return move_more(u->m, 0, err);
+    return move_more(u->m, u->copying ? n : 0, err);
+}
+
+static bool all_zero(const unsigned char *p, size_t n)
+{
+    return p[0] == 0 && !memcmp(p, p + 1, n - 1);
+}
+
+/* A guest sends the holes of its files as zeros. */
+static int put_block(const struct unpacker *u, int fd, const void *block, size_t n, uint64_t offset)
+{
+    const unsigned char *p = block, *from = p, *end = p + n;
+    for (; u->copying && (size_t)(end - p) >= HOLE; p += HOLE) {
+        if (!all_zero(p, HOLE))
+            continue;
+        if (gv_pwrite_full(fd, from, (size_t)(p - from), offset + (uint64_t)(from - (const unsigned char *)block)) < 0)
+            return -1;
+        from = p + HOLE;
+    }
+    return gv_pwrite_full(fd, from, (size_t)(end - from), offset + (uint64_t)(from - (const unsigned char *)block));
 }
 
 /* size: what the header says, 0 if it says nothing: a hole at the end is in no block. */
@@ -99,7 +122,7 @@ static int unpack_data(struct unpacker *u, int fd, uint64_t size, struct gv_erro
             return gv_error_set(err, GV_E_FORMAT, 0, "the archive has data at an impossible place");
         if (take_bytes(u, to - end, err) < 0)
             return -1;
-        if (gv_pwrite_full(fd, block, n, (uint64_t)offset) < 0)
+        if (put_block(u, fd, block, n, (uint64_t)offset) < 0)
             return gv_error_errno(err, "cannot write");
         end = to;
     }
@@ -116,6 +139,8 @@ static void owner_here(const struct unpacker *u, int dir, mode_t mode, struct in
     struct inside_stat st = { 0 };
     (void)inside_stat(u->in, dir, &st);
     *owner = (struct inside_owner){ .uid = st.uid, .gid = st.gid, .mode = mode & 0777 };
+    if (u->copying)
+        owner->mode &= ~u->copying->umask;
 }
 
 static int make_file(struct unpacker *u, struct archive_entry *e, int dir, const char *name, struct gv_error *err)
@@ -138,12 +163,24 @@ static int make_file(struct unpacker *u, struct archive_entry *e, int dir, const
     return result;
 }
 
+/* Whether a directory has to be made, and stays as it is otherwise. -1 with err. */
+static int is_missing(struct unpacker *u, const char *name, struct gv_error *err)
+{
+    const char *last;
+    cleanup_close int dir = inside_parent(u->in, name, &last, err);
+    cleanup_close int at = dir < 0 ? -1 : inside_at(dir, last);
+    return dir < 0 ? -1 : at < 0;
+}
+
 static int make_dir(struct unpacker *u, struct archive_entry *e, const char *name, struct gv_error *err)
 {
     struct inside_owner owner;
-    cleanup_close int fd = inside_make_dir(u->in, name, err);
+    int missing = u->copying ? is_missing(u, name, err) : 1;
+    cleanup_close int fd = missing < 0 ? -1 : inside_make_dir(u->in, name, err);
     if (fd < 0)
         return -1;
+    if (!missing)
+        return 0;
     owner_here(u, fd, u->api->entry_perm(e), &owner);
     if (inside_give(u->in, fd, S_IFDIR, &owner) < 0)
         return inside_failed(u->in, name, "cannot set the mode of", errno, err);
@@ -158,8 +195,8 @@ static int make_link(struct unpacker *u, int dir, const char *name, const char *
         levels++;
     if (!target || !target[0] || strlen(target) > INSIDE_LINK_MAX)
         return gv_error_set(err, GV_E_FORMAT, 0, "the archive has a link `%.200s` without a target, or with one that is too long", name);
-    /* The guest's links are its own affair: we follow them only inside. On the host somebody else would follow them. */
-    if (!u->in->guest && !unpack_link_stays(target, levels))
+    /* The guest's links are its own affair: we follow them only inside. On the host somebody else would follow them, unless he knows that they are a guest's. */
+    if (!u->in->guest && !u->copying && !unpack_link_stays(target, levels))
         return gv_error_set(err, GV_E_FORMAT, 0, "the archive has a link `%.200s` to `%.200s`, which may lead out of the directory", name,
                             target);
     owner_here(u, dir, 0777, &owner);
@@ -168,12 +205,22 @@ static int make_link(struct unpacker *u, int dir, const char *name, const char *
     return 0;
 }
 
+/* What is copied has one name, and nothing else of the directory is its business. */
+static int check_asked_for(const struct unpacker *u, const char *name, struct gv_error *err)
+{
+    const char *only = u->copying ? u->copying->name : "";
+    size_t n = strlen(only);
+    if (n == 0 || (!strncmp(name, only, n) && (!name[n] || name[n] == '/')))
+        return 0;
+    return gv_error_set(err, GV_E_FORMAT, 0, "the archive has the name `%.200s`, which was not asked for", name);
+}
+
 /* A further name for a file that the archive had before. */
 static int make_hard_link(struct unpacker *u, int dir, const char *name, const char *last, const char *target, struct gv_error *err)
 {
     const char *old_last;
     cleanup_free char *old = unpack_name(target, err);
-    if (!old)
+    if (!old || check_asked_for(u, old, err) < 0)
         return -1;
     cleanup_close int old_dir = inside_parent(u->in, old, &old_last, err);
     if (old_dir < 0)
@@ -197,11 +244,17 @@ static int unpack_entry(struct unpacker *u, struct archive_entry *e, struct gv_e
     cleanup_free char *name = unpack_name(raw, err);
     if (!name)
         return -1;
-    if (!name[0] || !fileset_has(u->set, name))
+    if (!name[0] || (u->set && !fileset_has(u->set, name)))
         return 0;
+    if (check_asked_for(u, name, err) < 0)
+        return -1;
     unsigned type = api->entry_filetype(e);
     if (!hard && type == AE_IFDIR)
         return make_dir(u, e, name, err);
+    if (!hard && type != AE_IFREG && type != AE_IFLNK && u->copying) {
+        gv_warn(u->m->o->log, "`%s` is neither a file nor a directory nor a link, and is left out", name);
+        return 0;
+    }
     if (!hard && type != AE_IFREG && type != AE_IFLNK)
         return gv_error_set(err, GV_E_FORMAT, 0, "the archive has `%.200s`, which is neither a file nor a directory nor a link", name);
     cleanup_close int dir = inside_parent(u->in, name, &last, err);
@@ -222,8 +275,10 @@ static int open_archive(struct unpacker *u, const struct archive_format *f, int 
         status = f->filter == FILTER_GZIP    ? api->read_support_filter_gzip(u->a)
                  : f->filter == FILTER_BZIP2 ? api->read_support_filter_bzip2(u->a)
                                              : api->read_support_filter_xz(u->a);
+    if (status >= ARCHIVE_WARN && !u->copying && lseek(fd, 0, SEEK_SET) < 0)
+        status = ARCHIVE_FATAL;
     if (status >= ARCHIVE_WARN)
-        status = lseek(fd, 0, SEEK_SET) < 0 ? ARCHIVE_FATAL : api->read_open_fd(u->a, fd, 256 << 10);
+        status = api->read_open_fd(u->a, fd, u->copying ? STREAM_READ : FILE_READ);
     if (status >= ARCHIVE_WARN)
         return 0;
     archive_failed(u, err);
@@ -244,22 +299,37 @@ static int unpack_all(struct unpacker *u, struct gv_error *err)
     }
 }
 
+static int unpack(struct unpacker *u, int fd, const struct archive_format *f, struct gv_error *err)
+{
+    struct archive_locale locale;
+    u->api = archive_load(err);
+    if (!u->api)
+        return -1;
+    u->a = u->api->read_new();
+    if (!u->a)
+        return gv_error_set(err, GV_E_INTERNAL, 0, "libarchive has no memory");
+    archive_locale_begin(&locale);
+    int result = open_archive(u, f, fd, err);
+    if (result == 0)
+        result = unpack_all(u, err);
+    u->api->read_free(u->a);
+    archive_locale_end(&locale);
+    return result;
+}
+
 int unpack_file(struct move *m, int fd, uint64_t size, const struct inside *in, const struct fileset *set, const char *format,
                 struct gv_error *err)
 {
     const struct archive_format *f = archive_format_find(format, err);
-    struct unpacker u = { .api = f ? archive_load(err) : NULL, .m = m, .in = in, .set = set, .packed = size };
-    struct archive_locale locale;
-    if (!u.api)
+    struct unpacker u = { .m = m, .in = in, .set = set, .packed = size };
+    return f ? unpack(&u, fd, f, err) : -1;
+}
+
+int unpack_stream(struct move *m, int fd, const struct inside *in, const struct copying *c, struct gv_error *err)
+{
+    /* Nothing is packed in it, so it cannot be a bomb. */
+    struct unpacker u = { .m = m, .in = in, .packed = UINT64_MAX, .copying = c };
+    if (unpack(&u, fd, archive_format_find("tar", err), err) < 0)
         return -1;
-    u.a = u.api->read_new();
-    if (!u.a)
-        return gv_error_set(err, GV_E_INTERNAL, 0, "libarchive has no memory");
-    archive_locale_begin(&locale);
-    int result = open_archive(&u, f, fd, err);
-    if (result == 0)
-        result = unpack_all(&u, err);
-    u.api->read_free(u.a);
-    archive_locale_end(&locale);
-    return result;
+    return u.entries ? 0 : gv_error_set(err, GV_E_FORMAT, 0, "the archive is empty");
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* A tar for UNPACK, from whoever: what is read of it is what can be written, and read again as the same. */
-#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -24,12 +23,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct tar_reader in, back;
     static struct tar_writer out;
     static struct tar_entry e, again;
-    static int fd = -1, copy = -1, null = -1;
+    static int fd = -1, copy = -1;
     if (fd < 0) {
         fd = memfd_create("in", MFD_CLOEXEC);
         copy = memfd_create("out", MFD_CLOEXEC);
-        null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-        dup2(null, 2); /* what is wrong is said there */
     }
     if (ftruncate(fd, 0) < 0 || pwrite(fd, data, size, 0) != (ssize_t)size || lseek(fd, 0, SEEK_SET) < 0)
         return 0;
