@@ -27,6 +27,7 @@ static void load(void)
         ENTRY(read_data_block),
         ENTRY(write_new),
         ENTRY(write_free),
+        ENTRY(write_fail),
         ENTRY(write_close),
         ENTRY(write_set_format_pax),
         ENTRY(write_set_format_pax_restricted),

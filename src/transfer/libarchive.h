@@ -26,6 +26,7 @@ struct archive_api {
     __typeof__(archive_read_data_block) *read_data_block;
     __typeof__(archive_write_new) *write_new;
     __typeof__(archive_write_free) *write_free;
+    __typeof__(archive_write_fail) *write_fail;
     __typeof__(archive_write_close) *write_close;
     __typeof__(archive_write_set_format_pax) *write_set_format_pax;
     __typeof__(archive_write_set_format_pax_restricted) *write_set_format_pax_restricted;

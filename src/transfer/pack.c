@@ -286,6 +286,9 @@ static int pack_end(struct packer *p, int result, struct archive_locale *locale,
     if (result == 0 && p->api->write_close(p->a) < ARCHIVE_WARN)
         result = archive_failed(p, err);
     if (p->a) {
+        /* Else libarchive would fill what is missing with zeros, and put an end to it that looks like one. */
+        if (result < 0)
+            p->api->write_fail(p->a);
         p->api->write_free(p->a);
         archive_locale_end(locale);
     }

@@ -42,8 +42,7 @@ bool transfer_says_directory(const char *path)
     return at == n || is_no_name(path + at, n - at);
 }
 
-/* "x/.", ".": the contents, not the directory. */
-static bool means_contents(const char *path)
+bool transfer_means_contents(const char *path)
 {
     size_t n = strlen(path), at = base_at(path, n);
     return n - at == 1 && path[at] == '.';
@@ -81,7 +80,7 @@ int transfer_target(struct transfer_target *out, const char *from, enum transfer
     switch (to_kind) {
     case TRANSFER_DIRECTORY:
         *out = (struct transfer_target){ .directory = gv_strdup(to),
-                                         .name = directory && means_contents(from) ? gv_strdup("") : transfer_base(from) };
+                                         .name = directory && transfer_means_contents(from) ? gv_strdup("") : transfer_base(from) };
         return 0;
     case TRANSFER_FILE:
         if (directory)

@@ -83,6 +83,8 @@ void transfer_target_clear(struct transfer_target *t);
 char *transfer_base(const char *path) __attribute__((returns_nonnull));
 /* Whether the path ends with "/", "/." or "/..", and so says that it is a directory. */
 bool transfer_says_directory(const char *path);
+/* "x/.", ".": the contents of a directory, not the directory. */
+bool transfer_means_contents(const char *path);
 
 struct transfer_copy {
     const char *name; /* of what is copied, in the tar: transfer_target.name */
