@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -154,6 +155,38 @@ int cli_number(const char *what, const char *text, uint64_t min, uint64_t max, u
         return gv_error_set(err, GV_E_USAGE, 0, "%s must be a whole number from %llu to %llu, not `%s`", what, (unsigned long long)min,
                             (unsigned long long)max, text);
     *out = v;
+    return 0;
+}
+
+int cli_env(struct gv_strv *env, const char *text, struct gv_error *err)
+{
+    size_t len = strcspn(text, "=");
+    if (len == 0)
+        return gv_error_set(err, GV_E_USAGE, 0, "`%s` is not NAME=VALUE or NAME", text);
+    if (text[len] == '=') {
+        gv_strv_add(env, text);
+        return 0;
+    }
+    const char *ours = getenv(text);
+    if (ours)
+        gv_strv_take(env, gv_asprintf("%s=%s", text, ours));
+    return 0;
+}
+
+int cli_signal(const char *text, int *out, struct gv_error *err)
+{
+    const char *name = strncasecmp(text, "SIG", 3) == 0 ? text + 3 : text;
+    uint64_t n = 0;
+    if (isdigit((unsigned char)*name))
+        (void)cli_number("the signal", name, 1, (uint64_t)SIGRTMAX, &n, NULL);
+    else if (!strncasecmp(name, "RTMIN", 5) && (!name[5] || name[5] == '+'))
+        n = name[5] && cli_number("the signal", name + 6, 0, (uint64_t)(SIGRTMAX - SIGRTMIN), &n, NULL) < 0 ? 0 : n + (uint64_t)SIGRTMIN;
+    for (int i = 1; n == 0 && i < SIGRTMIN; i++)
+        if (sigabbrev_np(i) && !strcasecmp(name, sigabbrev_np(i)))
+            n = (uint64_t)i;
+    if (n == 0)
+        return gv_error_set(err, GV_E_USAGE, 0, "`%s` is not the name or number of a signal", text);
+    *out = (int)n;
     return 0;
 }
 

@@ -62,6 +62,14 @@ extern const struct cli_command
     cmd_serve,
     cmd_run,
     cmd_shell,
+    cmd_exec,
+    cmd_cp,
+    cmd_ps,
+    cmd_logs,
+    cmd_stats,
+    cmd_stop,
+    cmd_kill,
+    cmd_wait,
     cmd_script,
     cmd_doctor,
     cmd_dbg;
@@ -91,6 +99,11 @@ int cli_size(const char *text, uint64_t *out, struct gv_error *err);
 int cli_duration(const char *text, unsigned *ms, struct gv_error *err);
 /* A whole number in min..max. what is for the message. */
 int cli_number(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *out, struct gv_error *err);
+
+/* Adds NAME=VALUE, or NAME with its value in our own environment, if it has one there. */
+int cli_env(struct gv_strv *env, const char *text, struct gv_error *err);
+/* "TERM", "SIGTERM", "15", "RTMIN+3". */
+int cli_signal(const char *text, int *out, struct gv_error *err);
 
 /* Prints s to f with control bytes made harmless: what comes from an image must not steer the user's terminal. */
 void cli_print_clean(FILE *f, const char *s);

@@ -5,9 +5,9 @@
 #include <unistd.h>
 
 #include "cli/image.h"
+#include "cli/launch.h"
 #include "cli/signers.h"
 #include "convert/convert.h"
-#include "session/session.h"
 #include "usernet/rules.h"
 
 struct run_args {
@@ -21,6 +21,7 @@ struct run_args {
     struct session_bind *binds;
     size_t bind_count;
     struct cli_signers signers;
+    struct launch launch;
 };
 
 #define MACHINE_OPTIONS                                                                                                                    \
@@ -44,27 +45,14 @@ struct run_args {
 static const struct cli_option run_options[] = {
     { "interactive", 'i', NULL, "pass our stdin to the command" },
     { "tty", 't', NULL, "give the command a terminal" },
+    { "detach", 'd', NULL, "return when the command has started, and print the VM's name" },
+    { "name", 0, "NAME", "the VM's name for `gvmkit exec` and the like" },
     { "entrypoint", 0, "PROGRAM", "run this instead of the image's ENTRYPOINT and CMD" },
     MACHINE_OPTIONS,
     { 0 },
 };
 
 static const struct cli_option shell_options[] = { MACHINE_OPTIONS, { 0 } };
-
-static int add_env(struct run_args *a, const char *value, struct gv_error *err)
-{
-    size_t len = strcspn(value, "=");
-    if (len == 0)
-        return gv_error_set(err, GV_E_USAGE, 0, "`%s` is not NAME=VALUE or NAME", value);
-    if (value[len] == '=') {
-        gv_strv_add(&a->env, value);
-        return 0;
-    }
-    const char *ours = getenv(value);
-    if (ours)
-        gv_strv_take(&a->env, gv_asprintf("%s=%s", value, ours));
-    return 0;
-}
 
 static int add_volume(struct run_args *a, const char *value, struct gv_error *err)
 {
@@ -169,10 +157,15 @@ static int take(void *user, const char *name, const char *value, struct gv_error
         s->interactive = true;
     } else if (!strcmp(name, "tty")) {
         s->tty = true;
+    } else if (!strcmp(name, "detach")) {
+        a->launch.detach = true;
+    } else if (!strcmp(name, "name")) {
+        a->launch.name = value;
+        return vms_name_check(value, err);
     } else if (!strcmp(name, "entrypoint")) {
         s->entrypoint = value;
     } else if (!strcmp(name, "env")) {
-        return add_env(a, value, err);
+        return cli_env(&a->env, value, err);
     } else if (!strcmp(name, "workdir")) {
         if (value[0] != '/')
             return gv_error_set(err, GV_E_USAGE, 0, "`%s` is not an absolute path", value);
@@ -286,8 +279,13 @@ static int run_image(struct run_args *a, const char *word, char **args, bool she
         s->args = strcmp(s->entrypoint, "/bin/busybox") ? NULL : busybox;
     }
     int status;
-    if (session_run(s, &status, &err) < 0)
+    cleanup_free char *name = NULL;
+    a->launch.word = word;
+    bool named = a->launch.detach || a->launch.name;
+    if ((named ? launch_run(&a->launch, s, &name, &status, &err) : session_run(s, &status, &err)) < 0)
         cli_fail(&err);
+    if (name)
+        puts(name);
     return status;
 }
 
@@ -302,6 +300,9 @@ static int run(const struct cli_command *self, int argc, char **argv)
         status = SESSION_FAILED;
     } else if (a.session.tty && !isatty(STDIN_FILENO)) {
         cli_usage(self, "-t needs a terminal as standard input; leave it away, or use -i alone");
+        status = SESSION_FAILED;
+    } else if (a.launch.detach && (a.session.interactive || a.session.tty || a.session.debug)) {
+        cli_usage(self, "-d leaves the terminal, so it does not go with -i, -t and --debug; `gvmkit exec -it` gives a terminal later");
         status = SESSION_FAILED;
     } else {
         status = run_image(&a, argv[at], argv + at + 1, false);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Our own stdin, stdout and stderr for an event loop, without changing the open file descriptions that we share with the user's shell
+ * Our own stdin, stdout and stderr, or descriptors that others gave us, for an event loop, without changing the open file descriptions that we share with the user's shell
  * (O_NONBLOCK left on a terminal breaks the programs after us). So each is opened anew through /proc/self/fd; only sockets, which cannot
  * be, are switched to non-blocking and back.
  */
@@ -16,7 +16,7 @@ struct gv_stdio {
     bool pollable; /* false for regular files and /dev/null, which are always ready */
 };
 
-/* std is 0, 1 or 2, flags O_RDONLY or O_WRONLY. A closed std gives fd -1 and is no error. */
+/* std is 0, 1, 2 or another's descriptor, flags O_RDONLY or O_WRONLY. A closed std, or -1, gives fd -1 and is no error. */
 void gv_stdio_open(struct gv_stdio *s, int std, int flags);
 void gv_stdio_close(struct gv_stdio *s);
 

@@ -6,11 +6,12 @@
  */
 #include <string.h>
 
+#include "session/compose.h"
 #include "session/session.h"
 
 #define DEFAULT_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-static void env_set(struct gv_strv *env, const char *entry)
+void compose_env_set(struct gv_strv *env, const char *entry)
 {
     size_t len = strcspn(entry, "=");
     if (len == 0)
@@ -44,13 +45,13 @@ int session_compose(const struct session_options *o, struct gv_strv *argv, struc
         return gv_error_set(err, GV_E_USAGE, 0, "the command to run is an empty word");
 
     cleanup_free char *hostname = gv_asprintf("HOSTNAME=%s", o->hostname ? o->hostname : "gvmkit");
-    env_set(env, DEFAULT_PATH);
-    env_set(env, hostname);
+    compose_env_set(env, DEFAULT_PATH);
+    compose_env_set(env, hostname);
     if (o->tty)
-        env_set(env, "TERM=xterm");
+        compose_env_set(env, "TERM=xterm");
     for (size_t i = 0; i < o->config->env.count; i++)
-        env_set(env, o->config->env.items[i]);
+        compose_env_set(env, o->config->env.items[i]);
     for (size_t i = 0; o->env && i < o->env->count; i++)
-        env_set(env, o->env->items[i]);
+        compose_env_set(env, o->env->items[i]);
     return 0;
 }

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Theory of operation. One loop, one VM, one process. The session ends when three things are done: the process has exited (or failed), its
- * output is out, and the VM has ended; whichever comes last stops the loop. Interrupts act on what there is: before the process runs they end the
+ * Theory of operation. One loop, one VM, one main command. The session ends when three things are done: the command has exited (or failed), its
+ * output is out, and the VM has ended; whichever comes last stops the loop. In a VM with a name more commands come in by its socket (control.c);
+ * their output gets a moment more, for a reader who does not read must not keep the session. Interrupts act on what there is: before the process runs they end the
  * VM, then they are passed on to the process, and the second of a kind (or ten seconds after SIGTERM or SIGHUP) ends the VM.
- *
- * Nothing on the way buffers without bound: output waits in the sinks for at most the guest's credit, input is read from the user only as
- * far as the guest has granted credit.
  */
 #include "session/session.h"
 
@@ -13,46 +11,45 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "extract/extract.h"
+#include "session/command.h"
+#include "session/control.h"
 #include "session/network.h"
-#include "session/streams.h"
+#include "session/terminal.h"
 
 #define TERM_GRACE_MS 10000
-#define INPUT_CHUNK 65536
+#define KILL_GRACE_MS 2000 /* for the guest to say that the command is dead */
+#define DRAIN_MS 2000      /* for the readers of what other commands have printed, after the VM's end */
 
-static const int forwarded[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2 };
+static const int forwarded[] = TERMINAL_SIGNALS;
 #define FORWARDED (sizeof(forwarded) / sizeof(forwarded[0]))
 
 struct session {
     const struct session_options *o;
     uv_loop_t loop;
     struct vm *vm;
-    struct vm_process *process;
+    struct command *command;
     struct gv_strv argv, env, guest_paths;
     struct network *network; /* NULL = none */
     struct gv_workdir *work; /* with a directory for each volume; NULL if there are none */
 
-    struct stdio_sink sinks[2];
-    struct gv_stdio in;
-    uv_poll_t in_poll;
-    bool in_polling, in_poll_open, in_done;
-    unsigned char *in_buf;
-    size_t in_len, in_at; /* read from the user, not yet taken by the guest */
+    struct vms_record record; /* of a VM with a name */
+    struct vms_log *log;      /* NULL = none */
+    struct control *control;  /* NULL = none */
+    uv_poll_t launcher;       /* whoever waits for the start of a detached command */
+    bool launcher_open;
 
     uv_signal_t signals[FORWARDED], winch;
-    uv_timer_t timer; /* the command's timeout, then the grace after a signal */
+    uv_timer_t timer; /* the command's timeout, then the grace after a signal; in the end that of the others' output */
     int last_signal;
     bool timed_out;
+    bool asked_to_end; /* over the socket */
+    struct terminal terminal;
 
-    struct termios saved_tty;
-    bool tty_raw;
-
-    bool process_done, vm_done, vm_ending;
+    bool process_done, vm_done, vm_ending, drained, finished;
     int status;          /* of the command */
     bool have_status;    /* the command ended by itself */
     struct gv_error why; /* code GV_OK while nothing went wrong */
@@ -67,18 +64,30 @@ static void close_handle(uv_handle_t *h, void *user)
         uv_close(h, NULL);
 }
 
+static void on_drain_timer(uv_timer_t *t);
+
 /* Stops everything of ours once nothing is left to wait for; then uv_run returns. */
 static void maybe_finish(struct session *s)
 {
-    for (int i = 0; i < 2; i++)
-        if (s->sinks[i].waiting.len > 0 && !s->sinks[i].error && !s->last_signal)
-            return;
-    if (!s->process_done || !s->vm_done)
+    if (s->finished || (command_waits(s->command) && !s->last_signal) || !s->process_done || !s->vm_done)
         return;
-    for (int i = 0; i < 2; i++)
-        stdio_sink_close(&s->sinks[i]);
+    if (s->control && control_busy(s->control) && !s->drained) {
+        if (!uv_is_active((uv_handle_t *)&s->timer))
+            uv_timer_start(&s->timer, on_drain_timer, DRAIN_MS, 0);
+        return;
+    }
+    s->finished = true;
+    control_close(steal_ptr(s->control));
+    command_free(steal_ptr(s->command));
     network_stop(steal_ptr(s->network));
     uv_walk(&s->loop, close_handle, NULL);
+}
+
+static void on_drain_timer(uv_timer_t *t)
+{
+    struct session *s = t->data;
+    s->drained = true;
+    maybe_finish(s);
 }
 
 static void end_vm(struct session *s)
@@ -107,140 +116,91 @@ static void note_error(struct session *s, const struct gv_error *err)
         s->why = *err;
 }
 
-/* ---- input ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- the record ------------------------------------------------------------------------------------------------------------------- */
 
-static void input_stop(struct session *s)
+/* A record that cannot be written is no reason to end what runs. */
+static void write_record(struct session *s)
 {
-    if (s->in_polling)
-        uv_poll_stop(&s->in_poll);
-    s->in_polling = false;
+    struct gv_error err = GV_ERROR_INIT;
+    if (s->o->named && vms_entry_write(s->o->named->entry, &s->record, &err) < 0)
+        gv_warn(s->o->log, "%s", err.msg);
 }
 
-static void on_input(uv_poll_t *poll, int status, int events);
-
-/* Moves input as long as both sides let it. Polls the user's side only when the guest took all there was. */
-static void input_pump(struct session *s)
+/* What is known before the start. */
+static void record_start(struct session *s)
 {
-    while (!s->in_done && s->process) {
-        if (s->in_at < s->in_len) {
-            s->in_at += vm_process_write(s->process, s->in_buf + s->in_at, s->in_len - s->in_at);
-            if (s->in_at < s->in_len) {
-                input_stop(s); /* on_guest_writable goes on */
-                return;
-            }
-        }
-        s->in_at = s->in_len = 0;
-        ssize_t n = s->in.fd < 0 ? 0 : read(s->in.fd, s->in_buf, INPUT_CHUNK);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN) {
-            if (!s->in_polling && s->in_poll_open) {
-                uv_poll_start(&s->in_poll, UV_READABLE, on_input);
-                s->in_polling = true;
-            }
-            return;
-        }
-        if (n <= 0) { /* the end, or a terminal that is gone */
-            vm_process_close_stdin(s->process);
-            s->in_done = true;
-            break;
-        }
-        s->in_len = (size_t)n;
+    const struct session_options *o = s->o;
+    struct vms_record *r = &s->record;
+    r->name = gv_strdup(vms_entry_name(o->named->entry));
+    r->image = gv_strdup(o->named->image);
+    r->hash = o->named->hash ? gv_strdup(o->named->hash) : NULL;
+    r->detached = o->named->detached;
+    r->owner = getpid();
+    r->created_ms = vms_now_ms();
+    gv_strv_copy(&r->argv, &s->argv);
+    if (o->network)
+        gv_strv_copy(&r->ports, &o->network->publish);
+    r->volumes = gv_calloc(o->bind_count + 1, sizeof(*r->volumes));
+    for (; r->volume_count < o->bind_count; r->volume_count++) {
+        const struct session_bind *b = &o->binds[r->volume_count];
+        r->volumes[r->volume_count] = (struct vms_volume){ gv_strdup(b->host), gv_strdup(b->guest), b->readonly };
     }
-    input_stop(s);
+    write_record(s);
 }
 
-static void on_input(uv_poll_t *poll, int status, int events)
+/* ---- the command ------------------------------------------------------------------------------------------------------------------ */
+
+static void launcher_done(struct session *s)
 {
-    (void)status;
-    (void)events;
-    input_pump(poll->data);
+    if (s->launcher_open)
+        uv_poll_stop(&s->launcher);
 }
 
-/* ---- the process ------------------------------------------------------------------------------------------------------------------ */
-
-static void on_started(void *user, struct vm_process *p)
+static void on_started(void *user)
 {
-    (void)p;
     struct session *s = user;
-    if (s->o->interactive)
-        input_pump(s);
+    if (!s->o->named)
+        return;
+    s->record.state = VMS_RUNNING;
+    s->record.started_ms = vms_now_ms();
+    s->record.qemu = vm_qemu_pid(s->vm);
+    write_record(s);
+    launcher_done(s);
+    if (s->o->named->started)
+        s->o->named->started(s->o->named->user);
 }
 
 static void process_ended(struct session *s)
 {
-    s->process = NULL;
     s->process_done = true;
     uv_timer_stop(&s->timer);
-    input_stop(s);
     end_vm(s);
     maybe_finish(s);
 }
 
-static void on_failed(void *user, struct vm_process *p, const struct gv_error *err)
+static void on_command_ended(void *user, const struct vm_exit *e, const struct gv_error *why)
 {
-    (void)p;
     struct session *s = user;
-    if (!s->vm_ending) /* else it is we who took its VM away */
-        note_error(s, err);
+    if (e) {
+        s->status = e->signalled ? SESSION_SIGNAL + e->status : e->status;
+        s->have_status = true;
+    } else if (!s->vm_ending) { /* else it is we who took its VM away */
+        note_error(s, why);
+    }
     process_ended(s);
 }
 
-static void on_output(void *user, struct vm_process *p, int stream, const void *data, size_t n)
+static void on_drained(void *user)
 {
-    (void)p;
-    struct session *s = user;
-    stdio_sink_put(&s->sinks[stream == 2], data, n);
-}
-
-static void on_guest_writable(void *user, struct vm_process *p)
-{
-    (void)p;
-    input_pump(user);
-}
-
-static void on_input_gone(void *user, struct vm_process *p)
-{
-    (void)p;
-    struct session *s = user;
-    s->in_done = true;
-    input_stop(s);
-}
-
-static void on_exited(void *user, struct vm_process *p, const struct vm_exit *e)
-{
-    (void)p;
-    struct session *s = user;
-    s->status = e->signalled ? SESSION_SIGNAL + e->status : e->status;
-    s->have_status = true;
-    process_ended(s);
-}
-
-static void sink_written(struct session *s, int stream, size_t n)
-{
-    if (s->process)
-        vm_process_consumed(s->process, stream, n);
-    else
-        maybe_finish(s);
-}
-
-static void on_stdout_written(void *user, size_t n)
-{
-    sink_written(user, 1, n);
-}
-
-static void on_stderr_written(void *user, size_t n)
-{
-    sink_written(user, 2, n);
+    maybe_finish(user);
 }
 
 /* Our output cannot be written: its reader is gone (as in `gvmkit run ... | head`), or the disk is full. */
-static void on_sink_failed(void *user, int error)
+static void on_output_failed(void *user, int error)
 {
     struct session *s = user;
     if (error == EPIPE) {
-        if (s->process)
-            vm_process_signal(s->process, SIGPIPE, true);
+        command_signal(s->command, SIGPIPE, true);
         s->status = SESSION_SIGNAL + SIGPIPE;
         s->have_status = true;
     } else if (s->why.code == GV_OK) {
@@ -249,63 +209,35 @@ static void on_sink_failed(void *user, int error)
     end_vm(s);
 }
 
-/* ---- the VM ----------------------------------------------------------------------------------------------------------------------- */
+static const struct command_events command_events = {
+    .started = on_started,
+    .ended = on_command_ended,
+    .drained = on_drained,
+    .output_failed = on_output_failed,
+};
 
-static void window_size(struct vm_process_spec *spec)
-{
-    struct winsize ws;
-    if (ioctl(STDIN_FILENO, TIOCGWINSZ, &ws) == 0 || ioctl(STDOUT_FILENO, TIOCGWINSZ, &ws) == 0) {
-        spec->rows = ws.ws_row;
-        spec->columns = ws.ws_col;
-    }
-}
+/* ---- the VM ----------------------------------------------------------------------------------------------------------------------- */
 
 static void on_winch(uv_signal_t *h, int signum)
 {
     (void)signum;
     struct session *s = h->data;
-    struct vm_process_spec spec = { 0 };
-    window_size(&spec);
-    if (s->process && spec.rows && spec.columns)
-        vm_process_resize(s->process, spec.rows, spec.columns);
-}
-
-static void terminal_raw(struct session *s)
-{
-    if (!s->o->tty || tcgetattr(STDIN_FILENO, &s->saved_tty) < 0)
-        return;
-    struct termios raw = s->saved_tty;
-    cfmakeraw(&raw);
-    s->tty_raw = tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) == 0;
-}
-
-static void terminal_restore(struct session *s)
-{
-    if (s->tty_raw)
-        tcsetattr(STDIN_FILENO, TCSADRAIN, &s->saved_tty);
-    s->tty_raw = false;
+    uint16_t rows, columns;
+    terminal_size(&rows, &columns);
+    command_resize(s->command, rows, columns);
 }
 
 static void on_timer(uv_timer_t *t)
 {
     struct session *s = t->data;
-    if (!s->last_signal && !s->timed_out && s->process) {
+    if (!s->last_signal && !s->timed_out && !s->asked_to_end && command_runs(s->command)) {
         s->timed_out = true;
-        vm_process_signal(s->process, SIGTERM, true);
+        command_signal(s->command, SIGTERM, true);
         uv_timer_start(&s->timer, on_timer, TERM_GRACE_MS, 0);
         return;
     }
     kill_now(s);
 }
-
-static const struct vm_process_events process_events = {
-    .started = on_started,
-    .failed = on_failed,
-    .output = on_output,
-    .writable = on_guest_writable,
-    .input_gone = on_input_gone,
-    .exited = on_exited,
-};
 
 static void start_command(struct session *s)
 {
@@ -320,14 +252,17 @@ static void start_command(struct session *s)
         .stdin_open = o->interactive,
         .tty = o->tty,
     };
-    window_size(&spec);
-    terminal_raw(s);
+    terminal_size(&spec.rows, &spec.columns);
+    if (o->tty)
+        terminal_raw(&s->terminal);
     struct gv_error err = GV_ERROR_INIT;
-    if (vm_process_start(&s->process, s->vm, &spec, &process_events, s, &err) < 0) {
+    if (command_start(s->command, s->vm, &spec, &err) < 0) {
         note_error(s, &err);
         process_ended(s);
         return;
     }
+    if (s->control)
+        control_set_vm(s->control, s->vm);
     if (o->timeout_ms)
         uv_timer_start(&s->timer, on_timer, o->timeout_ms, 0);
 }
@@ -365,11 +300,11 @@ static void on_ended(void *user, struct vm *vm, const struct gv_error *why)
     (void)vm;
     struct session *s = user;
     s->vm_done = true;
+    if (s->control)
+        control_set_vm(s->control, NULL);
     if (why->code != GV_OK && !s->vm_ending)
         note_error(s, why);
     s->process_done = true;
-    s->process = NULL;
-    input_stop(s);
     maybe_finish(s);
 }
 
@@ -380,17 +315,81 @@ static void on_signal(uv_signal_t *h, int signum)
     s->last_signal = signum;
     if (signum == SIGUSR1 || signum == SIGUSR2) {
         s->last_signal = 0;
-        if (s->process)
-            vm_process_signal(s->process, signum, false);
+        command_signal(s->command, signum, false);
         return;
     }
-    if (!s->process || again) {
+    if (!command_runs(s->command) || again) {
         kill_now(s);
         return;
     }
-    vm_process_signal(s->process, signum, true);
+    command_signal(s->command, signum, true);
     if (signum == SIGTERM || signum == SIGHUP)
         uv_timer_start(&s->timer, on_timer, TERM_GRACE_MS, 0);
+}
+
+/* ---- asked over the socket -------------------------------------------------------------------------------------------------------- */
+
+/* The command gets a signal, and the VM ends if the command does not within the time. */
+static void end_command(struct session *s, int signum, unsigned grace_ms)
+{
+    if (s->process_done)
+        return;
+    s->asked_to_end = true;
+    if (!command_runs(s->command)) {
+        kill_now(s);
+        return;
+    }
+    command_signal(s->command, signum, true);
+    uv_timer_start(&s->timer, on_timer, grace_ms, 0);
+}
+
+static void on_stop(void *user, unsigned grace_ms)
+{
+    struct session *s = user;
+    end_command(s, s->o->named->stop_signal, grace_ms);
+}
+
+static void on_kill(void *user, int signum)
+{
+    struct session *s = user;
+    if (signum == SIGKILL)
+        end_command(s, SIGKILL, KILL_GRACE_MS);
+    else
+        command_signal(s->command, signum, true);
+}
+
+/* Whoever waits for our start has gone before: nobody knows of this VM. */
+static void on_launcher(uv_poll_t *poll, int status, int events)
+{
+    (void)status;
+    (void)events;
+    struct session *s = poll->data;
+    launcher_done(s);
+    s->last_signal = SIGHUP;
+    kill_now(s);
+}
+
+static int open_named(struct session *s, struct gv_error *err)
+{
+    const struct session_options *o = s->o;
+    static const struct control_events events = { .stop = on_stop, .kill = on_kill, .idle = on_drained };
+    const struct control_config config = { .loop = &s->loop,
+                                           .dir = vms_entry_dir(o->named->entry),
+                                           .env = &s->env,
+                                           .cwd = o->workdir ? o->workdir : o->config->workdir,
+                                           .user = o->user ? o->user : o->config->user,
+                                           .cpus = o->cpus ? o->cpus : 1,
+                                           .events = &events,
+                                           .events_user = s };
+    record_start(s);
+    if (o->named->detached && vms_log_open(&s->log, config.dir, err) < 0)
+        return -1;
+    if (o->named->launcher >= 0 && uv_poll_init(&s->loop, &s->launcher, o->named->launcher) == 0) {
+        s->launcher.data = s;
+        s->launcher_open = true;
+        uv_poll_start(&s->launcher, UV_READABLE | UV_DISCONNECT, on_launcher);
+    }
+    return control_open(&s->control, &config, err);
 }
 
 /* ---- the start -------------------------------------------------------------------------------------------------------------------- */
@@ -482,21 +481,14 @@ static void handle_init(struct session *s)
         uv_signal_start(&s->winch, on_winch, SIGWINCH);
     uv_timer_init(&s->loop, &s->timer);
     s->timer.data = s;
-    for (int i = 0; i < 2; i++) {
-        s->sinks[i].user = s;
-        s->sinks[i].written = i ? on_stderr_written : on_stdout_written;
-        s->sinks[i].failed = on_sink_failed;
-        stdio_sink_open(&s->sinks[i], &s->loop, i ? STDERR_FILENO : STDOUT_FILENO);
-    }
-    s->in.fd = -1;
-    if (!s->o->interactive)
-        return;
-    s->in_buf = gv_alloc(INPUT_CHUNK);
-    gv_stdio_open(&s->in, STDIN_FILENO, O_RDONLY);
-    if (s->in.fd >= 0 && s->in.pollable && uv_poll_init(&s->loop, &s->in_poll, s->in.fd) == 0) {
-        s->in_poll.data = s;
-        s->in_poll_open = true;
-    }
+}
+
+static void open_command(struct session *s)
+{
+    const struct command_config config = {
+        .loop = &s->loop, .fds = { STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO }, .log = s->log, .events = &command_events, .user = s
+    };
+    s->command = command_new(&config);
 }
 
 static int run_loop(struct session *s, struct gv_error *err)
@@ -511,6 +503,8 @@ static int run_loop(struct session *s, struct gv_error *err)
     if (failed)
         return gv_error_set(err, GV_E_IO, -failed, "cannot create an event loop");
     handle_init(s);
+    int status = o->named ? open_named(s, err) : 0;
+    open_command(s);
     struct vm_config config = {
         .images = &o->image,
         .image_count = 1,
@@ -527,7 +521,8 @@ static int run_loop(struct session *s, struct gv_error *err)
         .log = o->log,
     };
     static const struct vm_events events = { .ready = on_ready, .ended = on_ended };
-    int status = o->network ? network_start(&s->network, &s->loop, o, on_network_died, s, err) : 0;
+    if (status == 0 && o->network)
+        status = network_start(&s->network, &s->loop, o, on_network_died, s, err);
     if (s->network) {
         config.links = network_link(s->network);
         config.link_count = 1;
@@ -541,13 +536,21 @@ static int run_loop(struct session *s, struct gv_error *err)
         maybe_finish(s);
     }
     uv_run(&s->loop, UV_RUN_DEFAULT);
-    terminal_restore(s);
-    gv_stdio_close(&s->in);
+    terminal_restore(&s->terminal);
     if (s->vm)
         vm_free(s->vm);
     uv_run(&s->loop, UV_RUN_DEFAULT); /* what vm_free still had to close */
     uv_loop_close(&s->loop);
     return status;
+}
+
+int session_failure(const struct gv_error *why)
+{
+    if (why->code == GV_E_GUEST && why->sys == ENOENT)
+        return SESSION_NOT_FOUND;
+    if (why->code == GV_E_GUEST && (why->sys == EACCES || why->sys == ENOEXEC || why->sys == EISDIR || why->sys == ENOTDIR))
+        return SESSION_NOT_EXECUTABLE;
+    return SESSION_FAILED;
 }
 
 /* What the end means for the user's shell. */
@@ -562,19 +565,32 @@ static int outcome(struct session *s, int *status, struct gv_error *err)
         *status = s->status;
         if (s->why.code == GV_OK)
             return 0;
-    } else if (s->last_signal) {
-        *status = SESSION_SIGNAL + s->last_signal;
+    } else if (s->last_signal || s->asked_to_end) {
+        *status = SESSION_SIGNAL + (s->last_signal ? s->last_signal : SIGKILL);
         return 0;
     }
     if (s->why.code == GV_OK)
         gv_error_set(&s->why, GV_E_INTERNAL, 0, "the VM ended without a result");
     *err = s->why;
-    *status = SESSION_FAILED;
-    if (s->why.code == GV_E_GUEST && s->why.sys == ENOENT)
-        *status = SESSION_NOT_FOUND;
-    else if (s->why.code == GV_E_GUEST && (s->why.sys == EACCES || s->why.sys == ENOEXEC || s->why.sys == EISDIR || s->why.sys == ENOTDIR))
-        *status = SESSION_NOT_EXECUTABLE;
+    *status = session_failure(err);
     return -1;
+}
+
+/* The last word about it; only those who were not told by a terminal need it later. */
+static void record_end(struct session *s, int status, const struct gv_error *err)
+{
+    struct vms_record *r = &s->record;
+    if (s->log)
+        vms_log_close(s->log);
+    if (r->name) {
+        r->state = VMS_ENDED;
+        r->status = status;
+        r->error = err ? gv_strdup(err->msg) : NULL;
+        r->ended_ms = vms_now_ms();
+        write_record(s);
+    }
+    vms_entry_end(s->o->named->entry, status, s->o->named->detached && r->started_ms);
+    vms_record_clear(r);
 }
 
 int session_run(const struct session_options *options, int *status, struct gv_error *err)
@@ -587,7 +603,8 @@ int session_run(const struct session_options *options, int *status, struct gv_er
     struct gv_error left = GV_ERROR_INIT;
     if (gv_workdir_remove(s.work, &left) < 0)
         gv_warn(options->log, "%s", left.msg);
-    free(s.in_buf);
+    if (options->named)
+        record_end(&s, *status, result < 0 ? err : NULL);
     gv_strv_clear(&s.argv);
     gv_strv_clear(&s.env);
     gv_strv_clear(&s.guest_paths);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The room `session`: one command in one VM on this terminal, what `gvmkit run` and `gvmkit shell` are. It joins the image's configuration
+ * The room `session`: one VM and its main command, what `gvmkit run` and `gvmkit shell` are, on this terminal or detached from it; in a VM with a
+ * name more commands can be run, and session_exec() is how. It joins the image's configuration
  * with the user's wishes as Docker does, makes the directories of the volumes, moves bytes between the terminal and the guest without
  * losing or hoarding any, passes signals on, and comes back with the command's status when nothing of the VM is left.
  */
@@ -14,6 +15,7 @@
 #include "gvmi/gvmi.h"
 #include "image/image.h"
 #include "vm/vm.h"
+#include "vms/vms.h"
 
 struct session_bind {
     char *host;  /* a directory */
@@ -25,6 +27,17 @@ struct session_bind {
 struct session_network {
     struct gv_strv allow, publish;
     struct gv_strv dns; /* empty = the host's resolvers */
+};
+
+/* A VM that others can speak to. */
+struct session_named {
+    struct vms_entry *entry;     /* session_run() ends it. What is detached leaves a record and a log */
+    const char *image, *hash;    /* for the record: as the user wrote it; hex, or NULL */
+    int stop_signal;             /* what asks the command to end */
+    bool detached;               /* output goes to the entry's log */
+    int launcher;                /* when its other end closes before the command has started, the VM ends; -1 = none */
+    void (*started)(void *user); /* the command runs; may be NULL */
+    void *user;
 };
 
 struct session_options {
@@ -41,6 +54,7 @@ struct session_options {
     struct gvmi_image *seed;               /* the image, when its VOLUMEs begin with what it holds there; NULL = they are empty */
     const char *hostname;                  /* NULL = "gvmkit" */
     const struct session_network *network; /* NULL = none */
+    const struct session_named *named;     /* NULL = nobody but us can reach it */
 
     bool interactive; /* our stdin is the command's */
     bool tty;
@@ -69,6 +83,20 @@ enum {
  * for the statuses 124..127 of the table above that are not the command's own.
  */
 int session_run(const struct session_options *options, int *status, struct gv_error *err);
+
+/* A command in a VM that runs already. */
+struct session_exec {
+    char *const *args;          /* NULL-terminated, not empty */
+    const struct gv_strv *env;  /* NAME=value, on top of the main command's; NULL = none */
+    const char *workdir, *user; /* NULL = the main command's */
+    bool interactive, tty;
+};
+
+/* Runs it on this terminal and waits for its end. As session_run() tells. */
+int session_exec(const char *name, const struct session_exec *exec, int *status, struct gv_error *err);
+
+/* The status for a command that could not be run: 125, 126 or 127. */
+int session_failure(const struct gv_error *why);
 
 /* The program, environment and directory that session_run would use, for tests and for printing: argv and env are filled (empty on entry). */
 int session_compose(const struct session_options *options, struct gv_strv *argv, struct gv_strv *env, struct gv_error *err);

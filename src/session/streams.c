@@ -58,9 +58,9 @@ static void sink_poll(struct stdio_sink *s)
     s->polling = want;
 }
 
-void stdio_sink_open(struct stdio_sink *s, uv_loop_t *loop, int std)
+void stdio_sink_open(struct stdio_sink *s, uv_loop_t *loop, int fd)
 {
-    gv_stdio_open(&s->out, std, O_WRONLY);
+    gv_stdio_open(&s->out, fd, O_WRONLY);
     if (s->out.fd >= 0 && s->out.pollable && uv_poll_init(loop, &s->poll, s->out.fd) == 0) {
         s->poll.data = s;
         s->poll_open = true;
@@ -84,13 +84,33 @@ void stdio_sink_put(struct stdio_sink *s, const void *data, size_t n)
     }
 }
 
+void stdio_sink_discard(struct stdio_sink *s)
+{
+    size_t n = s->waiting.len;
+    if (!s->error)
+        s->error = EPIPE;
+    gv_buf_clear(&s->waiting);
+    sink_poll(s);
+    if (n > 0)
+        s->written(s->user, n);
+}
+
+static void on_closed(uv_handle_t *h)
+{
+    struct stdio_sink *s = h->data;
+    s->closed(s->user);
+}
+
 void stdio_sink_close(struct stdio_sink *s)
 {
+    gv_buf_clear(&s->waiting);
     if (s->poll_open) {
         uv_poll_stop(&s->poll);
-        uv_close((uv_handle_t *)&s->poll, NULL);
+        uv_close((uv_handle_t *)&s->poll, on_closed);
         s->poll_open = s->polling = false;
+        gv_stdio_close(&s->out);
+    } else {
+        gv_stdio_close(&s->out);
+        s->closed(s->user);
     }
-    gv_buf_clear(&s->waiting);
-    gv_stdio_close(&s->out);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Our own output (core/stdio.h) on a libuv loop. */
+/* Output (core/stdio.h) on a libuv loop. */
 #ifndef GV_SESSION_STREAMS_H
 #define GV_SESSION_STREAMS_H
 
@@ -17,13 +17,17 @@ struct stdio_sink {
     int error;                             /* errno of the first failure; nothing is written after it */
     void (*written)(void *user, size_t n); /* n bytes are out (or thrown away after an error) */
     void (*failed)(void *user, int error); /* once */
+    void (*closed)(void *user);            /* after stdio_sink_close(): the loop has nothing of it any more */
     void *user;
 };
 
-void stdio_sink_open(struct stdio_sink *s, uv_loop_t *loop, int std);
+/* The callbacks are set before. fd = -1, or closed: what is put goes nowhere. */
+void stdio_sink_open(struct stdio_sink *s, uv_loop_t *loop, int fd);
 /* Writes what can be written now and keeps the rest. */
 void stdio_sink_put(struct stdio_sink *s, const void *data, size_t n);
-/* Stops polling and throws the rest away; the handle closes on the loop. */
+/* From now on everything is thrown away, beginning with what waits. */
+void stdio_sink_discard(struct stdio_sink *s);
+/* Stops polling and throws the rest away; then `closed`, in the loop or at once. */
 void stdio_sink_close(struct stdio_sink *s);
 
 #endif

@@ -59,6 +59,8 @@ static void on_conn_closed(uv_handle_t *h)
 static void conn_close(struct vms_conn *c)
 {
     struct vms_server *s = c->server;
+    if (c->closed) /* in a callback: `gone` may have been the last thing that the server was kept for */
+        return;
     c->closed = true;
     if (c->previous)
         c->previous->next = c->next;
@@ -92,6 +94,11 @@ void vms_conn_set(struct vms_conn *c, void *data)
 void *vms_conn_get(const struct vms_conn *c)
 {
     return c->data;
+}
+
+const struct vms_request *vms_conn_request(const struct vms_conn *c)
+{
+    return &c->heard.request;
 }
 
 void vms_conn_answer(struct vms_conn *c, const struct vms_answer *answer)

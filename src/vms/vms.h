@@ -133,6 +133,7 @@ void vms_conn_answer(struct vms_conn *c, const struct vms_answer *answer);
 /* The callee's own word about c. NULL in the beginning. */
 void vms_conn_set(struct vms_conn *c, void *data);
 void *vms_conn_get(const struct vms_conn *c);
+const struct vms_request *vms_conn_request(const struct vms_conn *c);
 
 /* ---- records (record.c, entry.c) -------------------------------------------------------------------------------------------------- */
 
