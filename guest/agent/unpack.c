@@ -19,7 +19,7 @@
 #include "guest/agent/sys.h"
 
 #define UNPACK_MADE_MAX 256U
-#define UNPACK_HOLE 4096 /* so many zeros become a hole */
+#define UNPACK_HOLE 4096U /* so many zeros become a hole */
 
 /* Directories that get their time when what is in them is complete: each is inside of the one before it. */
 struct made {
@@ -183,25 +183,47 @@ static int write_all(int fd, const uint8_t *p, size_t n)
     return 0;
 }
 
-/* Zeros become holes. */
+static size_t piece_of(size_t n)
+{
+    return n < UNPACK_HOLE ? n : UNPACK_HOLE;
+}
+
+/* Zeros become holes. What is given ends anywhere, also in the middle of one. */
 static int write_data(int fd, const uint8_t *p, size_t n)
 {
-    const uint8_t *end = p + n, *from = p;
-    for (; end - p >= UNPACK_HOLE; p += UNPACK_HOLE) {
-        if (!all_zero(p, UNPACK_HOLE))
-            continue;
-        if (write_all(fd, from, (size_t)(p - from)) < 0 || lseek(fd, UNPACK_HOLE, SEEK_CUR) < 0)
+    for (size_t at = 0, end; at < n; at = end) {
+        for (end = at; end < n && !all_zero(p + end, piece_of(n - end));)
+            end += piece_of(n - end);
+        size_t hole = piece_of(n - end);
+        if (write_all(fd, p + at, end - at) < 0 || (hole && lseek(fd, (off_t)hole, SEEK_CUR) < 0))
             return -1;
-        from = p + UNPACK_HOLE;
+        end += hole;
     }
-    return write_all(fd, from, (size_t)(end - from));
+    return 0;
+}
+
+/* A file that has no name yet, and with a SIGKILL is gone; where there are none such (9p), one with the name that nobody waits for. */
+static int open_file(const struct unpacker *u, bool *nameless)
+{
+    int fd = openat(u->parent, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+    *nameless = fd >= 0;
+    return *nameless ? fd : openat(u->parent, unfinished.name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+}
+
+static int name_file(const struct unpacker *u, int fd)
+{
+    char self[32];
+    snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+    return linkat(fd, "", u->parent, unfinished.name, AT_EMPTY_PATH) < 0 && /* for which it takes a capability */
+           linkat(AT_FDCWD, self, u->parent, unfinished.name, AT_SYMLINK_FOLLOW) < 0;
 }
 
 static int make_file(struct unpacker *u)
 {
     const uint8_t *data;
     ssize_t n;
-    cleanup_close int fd = openat(u->parent, unfinished.name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    bool nameless;
+    cleanup_close int fd = open_file(u, &nameless);
     if (fd < 0)
         return builtin_fail(errno, "'%s'", u->e.name);
     while ((n = tar_data(&u->in, &data)) > 0)
@@ -209,7 +231,9 @@ static int make_file(struct unpacker *u)
             return builtin_fail(errno, "'%s'", u->e.name);
     if (n < 0)
         return -1;
-    return ftruncate(fd, (off_t)u->e.size) < 0 ? builtin_fail(errno, "'%s'", u->e.name) : 0;
+    if (ftruncate(fd, (off_t)u->e.size) < 0 || (nameless && name_file(u, fd)))
+        return builtin_fail(errno, "'%s'", u->e.name);
+    return 0;
 }
 
 /* The other name is one of the tar, so it is taken below the directory, too. */

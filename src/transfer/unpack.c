@@ -93,18 +93,24 @@ static bool all_zero(const unsigned char *p, size_t n)
     return p[0] == 0 && !memcmp(p, p + 1, n - 1);
 }
 
-/* A guest sends the holes of its files as zeros. */
-static int put_block(const struct unpacker *u, int fd, const void *block, size_t n, uint64_t offset)
+static size_t piece_of(size_t n)
 {
-    const unsigned char *p = block, *from = p, *end = p + n;
-    for (; u->copying && (size_t)(end - p) >= HOLE; p += HOLE) {
-        if (!all_zero(p, HOLE))
-            continue;
-        if (gv_pwrite_full(fd, from, (size_t)(p - from), offset + (uint64_t)(from - (const unsigned char *)block)) < 0)
+    return n < HOLE ? n : HOLE;
+}
+
+/* A guest sends the holes of its files as zeros. A block ends anywhere, also in the middle of one. */
+static int put_block(const struct unpacker *u, int fd, const void *block, size_t size, uint64_t offset)
+{
+    const unsigned char *p = block;
+    if (!u->copying)
+        return gv_pwrite_full(fd, p, size, offset);
+    for (size_t at = 0, end; at < size; at = end + piece_of(size - end)) {
+        for (end = at; end < size && !all_zero(p + end, piece_of(size - end));)
+            end += piece_of(size - end);
+        if (end > at && gv_pwrite_full(fd, p + at, end - at, offset + at) < 0)
             return -1;
-        from = p + HOLE;
     }
-    return gv_pwrite_full(fd, from, (size_t)(end - from), offset + (uint64_t)(from - (const unsigned char *)block));
+    return 0;
 }
 
 /* size: what the header says, 0 if it says nothing: a hole at the end is in no block. */
