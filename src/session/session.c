@@ -329,7 +329,7 @@ static void on_signal(uv_signal_t *h, int signum)
 
 /* ---- asked over the socket -------------------------------------------------------------------------------------------------------- */
 
-/* The command gets a signal, and the VM ends if the command does not within the time. */
+/* The command gets a signal, it alone, since it may want to end its children in its own order; the VM ends if it does not within the time. */
 static void end_command(struct session *s, int signum, unsigned grace_ms)
 {
     if (s->process_done)
@@ -339,7 +339,7 @@ static void end_command(struct session *s, int signum, unsigned grace_ms)
         kill_now(s);
         return;
     }
-    command_signal(s->command, signum, true);
+    command_signal(s->command, signum, false);
     uv_timer_start(&s->timer, on_timer, grace_ms, 0);
 }
 
@@ -355,7 +355,7 @@ static void on_kill(void *user, int signum)
     if (signum == SIGKILL)
         end_command(s, SIGKILL, KILL_GRACE_MS);
     else
-        command_signal(s->command, signum, true);
+        command_signal(s->command, signum, false);
 }
 
 /* Whoever waits for our start has gone before: nobody knows of this VM. */

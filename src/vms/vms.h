@@ -37,7 +37,7 @@ enum vms_op {
     VMS_BUILTIN, /* a builtin of the agent, likewise */
     VMS_STATS,
     VMS_STOP, /* the stop signal to the main command, the VM's end after grace_ms. Answered at once: vms_wait() waits */
-    VMS_KILL, /* a signal to the main command's process group. SIGKILL ends the VM, too, if the guest does not */
+    VMS_KILL, /* a signal to the main command. SIGKILL ends the VM, too, if the guest does not */
 };
 
 /* What is asked. Only the fields of the op are looked at; strings are bytes without meaning here. */
