@@ -248,6 +248,7 @@ void vms_entry_end(struct vms_entry *e, int status, bool keep)
     if (!keep) {
         cleanup_free char *top = gv_strndup(e->path, strlen(e->path) - strlen(e->name) - 1);
         cleanup_close int names = lock_names(top, NULL);
+        (void)names; /* held while it goes */
         gv_remove_tree(e->path, NULL);
     }
     vms_entry_forget(e);
