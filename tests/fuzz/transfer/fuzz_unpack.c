@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * An archive, unpacked: the first byte chooses the format. Whatever it holds, nothing appears outside of the directory that it is unpacked in.
+ * An archive, unpacked: the first byte chooses the format, or a guest's stream. Whatever it holds, nothing appears outside of the directory that it is unpacked in.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -31,7 +31,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     inside_init(&in, open(in_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), (data[0] & 0x80) != 0, "/v");
     if (fileset_new(&set, &r, &err) < 0)
         __builtin_trap();
-    if (unpack_file(&m, archive, size - 1, &in, set, formats[data[0] % 5], &err) < 0 && !err.msg[0])
+    const struct copying copying = { .name = data[0] & 0x20 ? "" : "d", .umask = 022 };
+    int result;
+    if (data[0] & 0x40)
+        result = lseek(archive, 0, SEEK_SET) < 0 ? -1 : unpack_stream(&m, archive, &in, &copying, &err);
+    else
+        result = unpack_file(&m, archive, size - 1, &in, set, formats[data[0] % 5], &err);
+    if (result < 0 && !err.msg[0])
         __builtin_trap();
     fileset_free(set);
     inside_clear(&in);

@@ -369,6 +369,24 @@ static void test_run_frame(void **state)
     }
 }
 
+static void test_builtin_frame(void **state)
+{
+    struct rig *r = *state;
+    static const char *const argv[] = { "/from", "name", NULL };
+    const struct vm_process_spec spec = { .argv = argv, .builtin = VM_PACK };
+    struct gv_error err = GV_ERROR_INIT;
+    struct wire_header h;
+    uint8_t payload[1024];
+    uint64_t v;
+    greet(r);
+    assert_int_equal(vm_agent_run(&r->process, r->agent, &spec, &process_events, r, &err), 0);
+    assert_int_equal(hear(r, &h, payload, sizeof(payload)), WIRE_RUN);
+    assert_int_equal(wire_find_number(payload, h.length, KEY_BUILTIN, 0, &v), 0);
+    assert_int_equal(v, WIRE_BUILTIN_PACK);
+    assert_int_equal(wire_find_number(payload, h.length, KEY_STDIN, 99, &v), 0);
+    assert_int_equal(v, WIRE_STDIN_NULL);
+}
+
 static void test_run_too_large(void **state)
 {
     struct rig *r = *state;
@@ -421,6 +439,7 @@ int main(void)
         TEST(test_two_processes),
         TEST(test_fail_all),
         TEST(test_run_frame),
+        TEST(test_builtin_frame),
         TEST(test_run_too_large),
     };
     return cmocka_run_group_tests_name("vm_agent", tests, NULL, NULL);

@@ -496,6 +496,35 @@ static void test_names(void **state)
     assert_int_equal(a.failed.sys, EINVAL);
 }
 
+struct counted {
+    bool done;
+    struct vm_stats stats;
+    struct gv_error failed;
+};
+
+static void on_stats(void *user, const struct vm_stats *stats, const struct gv_error *failed)
+{
+    struct counted *c = user;
+    c->done = true;
+    if (stats)
+        c->stats = *stats;
+    else
+        c->failed = *failed;
+}
+
+static void test_stats(void **state)
+{
+    struct stage *s = *state;
+    struct counted c = { .failed = GV_ERROR_INIT };
+    assert_int_equal(vm_stats_get(s->vm, on_stats, &c, &c.failed), 0);
+    run_until(s, &c.done);
+    assert_int_equal(c.failed.code, GV_OK);
+    assert_true(c.stats.uptime_us > 0 && c.stats.cpu_system_us > 0);
+    assert_true(c.stats.memory_available > 0 && c.stats.memory_available < c.stats.memory_total);
+    assert_true(c.stats.root_used <= c.stats.root_size && c.stats.root_size > 0);
+    assert_int_equal(c.stats.processes, 0);
+}
+
 /* ---- VMs that are killed --------------------------------------------------------------------------------------------------------- */
 
 static pid_t parent_of(pid_t pid)
@@ -588,10 +617,19 @@ static const char *missing(void)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest together[] = {
-        cmocka_unit_test(test_memory_when_idle), cmocka_unit_test(test_exit_codes),  cmocka_unit_test(test_streams),
-        cmocka_unit_test(test_missing_program),  cmocka_unit_test(test_much_output), cmocka_unit_test(test_much_input),
-        cmocka_unit_test(test_slow_reader),      cmocka_unit_test(test_overlapping), cmocka_unit_test(test_background_child),
-        cmocka_unit_test(test_volumes),          cmocka_unit_test(test_network),     cmocka_unit_test(test_names),
+        cmocka_unit_test(test_memory_when_idle),
+        cmocka_unit_test(test_exit_codes),
+        cmocka_unit_test(test_streams),
+        cmocka_unit_test(test_missing_program),
+        cmocka_unit_test(test_much_output),
+        cmocka_unit_test(test_much_input),
+        cmocka_unit_test(test_slow_reader),
+        cmocka_unit_test(test_overlapping),
+        cmocka_unit_test(test_background_child),
+        cmocka_unit_test(test_volumes),
+        cmocka_unit_test(test_network),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_stats),
     };
     const struct CMUnitTest alone[] = { cmocka_unit_test(test_killed), cmocka_unit_test(test_supervisor_killed) };
     if (argc != 2) {
