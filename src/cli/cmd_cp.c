@@ -127,8 +127,7 @@ static int look_there(struct place *p, const struct cp *c, const char *path, str
     cleanup_free char *bare = gv_strdup(path);
     for (size_t n = strlen(bare); n > 1 && bare[n - 1] == '/';)
         bare[--n] = '\0';
-    struct answer *a = gv_new(struct answer);
-    cleanup_free void *owned = a;
+    cleanup_free struct answer *a = gv_new(struct answer);
     const struct courier courier = {
         .vm = c->vm, .builtin = VM_STAT, .argv = { bare }, .fd = -1, .work = read_answer, .user = a, .log = &c->log
     };
@@ -193,11 +192,11 @@ static int out_of_vm(const struct cp *c, struct gv_error *err)
     if (look_there(&from, c, c->from, err) < 0)
         return -1;
     enum transfer_kind kind = kind_of_source(&from, c->from, c->follow);
+    if (kind == TRANSFER_NOTHING)
+        return gv_error_set(err, GV_E_NOT_FOUND, 0, "there is no `%s` in the VM `%s`", c->from, c->vm);
     const char *name = named(c->from, &from);
     courier.argv[0] = c->follow && from.resolved ? from.resolved : c->from;
     if (!strcmp(c->to, "-")) {
-        if (kind == TRANSFER_NOTHING)
-            return gv_error_set(err, GV_E_NOT_FOUND, 0, "there is no `%s`", c->from);
         cleanup_free char *base = transfer_base(transfer_means_contents(name) ? "" : name);
         courier.argv[1] = base[0] ? base : ".";
         courier.fd = STDOUT_FILENO;

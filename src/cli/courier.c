@@ -164,7 +164,8 @@ static int judge(struct errand *e, struct gv_error *err)
     else if (e->status < 0)
         *err = e->call_err;
     else if (e->outcome.signalled)
-        gv_error_set(err, GV_E_GUEST, 0, "the VM `%s` ended the copy with signal %d", e->c->vm, e->outcome.status);
+        gv_error_set(err, GV_E_GUEST, 0, "the VM `%s` ended the copy with signal %d%s", e->c->vm, e->outcome.status,
+                     e->outcome.status == SIGKILL ? "; is its memory full?" : "");
     else if (failed)
         gv_error_set(err, GV_E_GUEST, 0, "the VM `%s` says: %s", e->c->vm, why ? why : "it failed");
     else if (w->result < 0)
