@@ -104,8 +104,8 @@ static void set(json_t *o, const char *name, const char *value)
 char *demand_json(const struct demand *d)
 {
     json_t *root = json_object(), *p = json_object();
-    cleanup_free char *package = demand_task_package(d), *terms = constraints(d);
-    set(p, PROPERTY "task_package", package);
+    cleanup_free char *package = d->manifest ? NULL : demand_task_package(d), *terms = constraints(d);
+    set(p, PROPERTY "task_package", package); /* a manifest names the image by itself */
     set(p, PROPERTY "vm.package_format", "gvmkit-squash");
     json_object_set_new(p, "golem.srv.caps.multi-activity", json_true());
     set(p, "golem.node.debug.subnet", d->subnet);

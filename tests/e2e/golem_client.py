@@ -65,6 +65,11 @@ REQUESTS = {
         "GET /v1/image/info?&{query} HTTP/1.1\r\nhost: {host}\r\nconnection: keep-alive\r\naccept: */*\r\n"
         "accept-language: *\r\nsec-fetch-mode: cors\r\nuser-agent: node\r\naccept-encoding: gzip, deflate\r\n\r\n"
     ),
+    # F, ray-on-golem, a client of yapapi's library that may say that it is not to be counted
+    "info-ray": (
+        "GET /v1/image/info?{query}&count=false HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\nAccept-Encoding: gzip, deflate\r\n"
+        "User-Agent: Python/3.10 aiohttp/3.8.6\r\n\r\n"
+    ),
     # H, curl -L
     "redirect": "GET /v1/image/download?{query} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\n\r\n",
     # G, the provider: first how long it is, then all of it, then the rest of it after an interruption

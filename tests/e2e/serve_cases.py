@@ -154,7 +154,7 @@ def case_protocol():
         # F
         url = f"{s.url}/download/{image.id}"
         for query in ("tag=alice/hello:v1", "tag=alice%2Fhello%3Av1", f"hash={image.sha3}"):
-            for client in ("info-yapapi", "info-golem-js", "info-golem-js-dev", "info-yajsapi", "info-golem-sdk"):
+            for client in ("info-yapapi", "info-golem-js", "info-golem-js-dev", "info-yajsapi", "info-golem-sdk", "info-ray"):
                 answer = c.ask(client, query=query)
                 same((answer.headers["access-control-allow-origin"], answer.headers.get("content-encoding")), ("*", None))
                 info = answer.json()

@@ -51,6 +51,7 @@ static void test_demand_json(void **state)
     o = json_loads(more, 0, NULL);
     p = json_object_get(o, "properties");
     assert_string_equal(json_string_value(json_object_get(p, "golem.srv.comp.payload")), "bWFuaWZlc3Q=");
+    assert_null(json_object_get(p, "golem.srv.comp.task_package")); /* as both SDKs */
     assert_string_equal(json_string_value(json_object_get(p, "golem.srv.comp.payload.sig")), "c2ln");
     assert_string_equal(json_string_value(json_object_get(p, "golem.srv.comp.payload.sig.algorithm")), "sha256");
     assert_string_equal(json_string_value(json_object_get(p, "golem.srv.comp.payload.cert")), "Y2VydA==");
