@@ -34,7 +34,7 @@ static const struct cli_option options[] = {
       "sign: the first line of it is the key's password; `-` is standard input (default: ask on the terminal)" },
     { "digest", 0, "NAME", "sign, verify: the digest, as OpenSSL calls it (default sha256)" },
     { "signature", 0, "FILE", "verify: the signature (default: FILE with .sig for .json)" },
-    { "certificate", 'c', "FILE", "verify: the certificate of the key, and those between it and the CA, in PEM or DER" },
+    { "certificate", 'c', "FILE", "verify: the certificate of the key, the last one after those between the CA and it, in PEM; or in DER" },
     { "ca", 0, "FILE", "verify: certificates that must vouch for it" },
     { 0 },
 };

@@ -104,8 +104,8 @@ static void set(json_t *o, const char *name, const char *value)
 char *demand_json(const struct demand *d)
 {
     json_t *root = json_object(), *p = json_object();
-    cleanup_free char *package = demand_task_package(d), *terms = constraints(d);
-    set(p, PROPERTY "task_package", package);
+    cleanup_free char *package = d->manifest ? NULL : demand_task_package(d), *terms = constraints(d);
+    set(p, PROPERTY "task_package", package); /* a manifest names the image by itself */
     set(p, PROPERTY "vm.package_format", "gvmkit-squash");
     json_object_set_new(p, "golem.srv.caps.multi-activity", json_true());
     set(p, "golem.node.debug.subnet", d->subnet);
@@ -157,6 +157,8 @@ static void add_arguments(struct call *c, const struct demand *d)
     add_argument(c, "min_cpu_threads", "minCpuThreads", "%u", threads(d));
     if (d->cores && !c->python) /* yapapi has no such argument */
         add_argument(c, "", "minCpuCores", "%u", d->cores);
+    if (d->runtime && !c->python) /* nor this one; all golem-js from 0.12 to 3 know `engine` */
+        add_argument(c, "", "engine", "\"%s\"", d->runtime);
     if (d->capabilities && d->capabilities->count) {
         cleanup_buf struct gv_buf list = { 0 };
         for (size_t i = 0; i < d->capabilities->count; i++)
@@ -171,6 +173,12 @@ char *demand_yapapi(const struct demand *d)
     gv_buf_addf(&c.b, "from yapapi.payload import vm\n\npackage = await vm.%s(\n", d->manifest ? "manifest" : "repo");
     add_arguments(&c, d);
     gv_buf_addf(&c.b, ")\n");
+    if (d->cores)
+        gv_buf_addf(&c.b, "# no argument: (golem.inf.cpu.cores>=%u)\n", d->cores);
+    if (d->runtime)
+        gv_buf_addf(&c.b, "# no argument: (golem.runtime.name=%s)\n", d->runtime);
+    if (d->subnet)
+        gv_buf_addf(&c.b, "# Golem(..., subnet_tag=\"%s\")\n", d->subnet);
     return gv_buf_str(&c.b);
 }
 

@@ -36,7 +36,7 @@ int demand_check(const struct demand *d, struct gv_error *err);
 char *demand_task_package(const struct demand *d) __attribute__((returns_nonnull));
 /* {"properties": {...}, "constraints": "(&(...)...)"}; indented, with a newline at the end. The caller's to free, as the next two. */
 char *demand_json(const struct demand *d) __attribute__((returns_nonnull));
-/* The call of yapapi, and the object for golem-js, that come to the same. */
+/* The call of yapapi, and the object for golem-js, that come to the same; what yapapi's call has no argument for follows as comments. */
 char *demand_yapapi(const struct demand *d) __attribute__((returns_nonnull));
 char *demand_golem_js(const struct demand *d) __attribute__((returns_nonnull));
 
@@ -66,7 +66,7 @@ int demand_manifest_check(const void *text, size_t n, int64_t now, char hash[GV_
 int demand_manifest_sign(char **signature, const void *manifest, size_t n, const char *key_path, const char *password, const char *digest,
                          struct gv_error *err);
 
-/* Checks a signature (base64 text) against the first certificate in the file (PEM or DER), and, when ca_path is given, that certificates of that
+/* Checks a signature (base64 text) against the last certificate in the file (PEM or DER), as a provider does, and, when ca_path is given, that certificates of that
  * file vouch for it now, through others in certificate_path if need be. GV_E_CORRUPT when not. */
 int demand_manifest_verify(const char *signature, const void *manifest, size_t n, const char *certificate_path, const char *ca_path,
                            const char *digest, struct gv_error *err);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Manifests: made and judged. Judging follows what a provider does with one: it takes the first entry that fits its platform, has a URL and a
- * hash, and ignores keys that it does not know.
+ * hash, and ignores keys that it does not know; but it reads all of the document, so that one wrong type anywhere refuses it.
  */
+#include <ctype.h>
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -42,15 +44,50 @@ static size_t scheme_of(const char *url)
     return strncmp(url + n, "://", 3) == 0 && url[n + 3] ? n : 0;
 }
 
+/* Whether the authority that begins here, up to the path, has a host, and behind it no port or one that can be. */
+static bool authority_ok(const char *authority)
+{
+    const char *end = authority + strcspn(authority, "/?#"), *at = memrchr(authority, '@', (size_t)(end - authority));
+    const char *host = at ? at + 1 : authority, *bracket = memrchr(host, ']', (size_t)(end - host));
+    const char *from = bracket ? bracket : host, *colon = memchr(from, ':', (size_t)(end - from));
+    if (!colon)
+        return end > host;
+    size_t digits = strspn(colon + 1, "0123456789");
+    return colon > host && colon + 1 + digits == end && (digits == 0 || strtoul(colon + 1, NULL, 10) <= UINT16_MAX);
+}
+
+/* A URL as providers parse it. */
+static bool url_ok(const char *url)
+{
+    size_t scheme = scheme_of(url);
+    return scheme && authority_ok(url + scheme + 3);
+}
+
+/* Whether the URL is also one by the letter of RFC 3986, which golem-sdk insists on: nothing that must be percent-encoded. */
+static bool is_encoded(const char *url)
+{
+    const char *path = url + scheme_of(url) + 3;
+    path += strcspn(path, "/?#");
+    for (const char *c = url; *c; c++) {
+        bool good = isascii((unsigned char)*c) && (isalnum((unsigned char)*c) || strchr("-._~:/?#@!$&'()*+,;=", *c));
+        if (*c == '%')
+            good = isxdigit((unsigned char)c[1]) && isxdigit((unsigned char)c[2]);
+        else if (*c == '[' || *c == ']')
+            good = c < path;
+        if (!good)
+            return false;
+    }
+    return true;
+}
+
 static int check_urls(const char *what, const struct gv_strv *urls, struct gv_error *err)
 {
     for (size_t i = 0; i < urls->count; i++) {
         const char *u = urls->items[i];
-        if (!scheme_of(u))
+        if (!url_ok(u))
             return gv_error_set(err, GV_E_USAGE, 0, "%s `%s` is no URL; write it as https://HOST/...", what, u);
-        for (const unsigned char *c = (const unsigned char *)u; *c; c++)
-            if (*c <= ' ' || *c >= 0x7f)
-                return gv_error_set(err, GV_E_USAGE, 0, "%s `%s` has a character that must be percent-encoded", what, u);
+        if (!is_encoded(u))
+            return gv_error_set(err, GV_E_USAGE, 0, "%s `%s` has a character that must be percent-encoded", what, u);
     }
     return 0;
 }
@@ -177,14 +214,72 @@ static bool version_ok(const json_t *v)
     return s && sscanf(s, "%u.%u.%u%n", &a, &b, &c, &n) == 3 && n > 0 && (!s[n] || s[n] == '-' || s[n] == '+');
 }
 
+/* A member that may be left out: null is as good as nothing. */
+static json_t *optional(const json_t *o, const char *name)
+{
+    json_t *v = json_object_get(o, name);
+    return json_is_null(v) ? NULL : v;
+}
+
+static bool optional_text(const json_t *o, const char *name)
+{
+    const json_t *v = optional(o, name);
+    return !v || json_is_string(v);
+}
+
+static bool texts(const json_t *v)
+{
+    const json_t *item;
+    size_t i;
+    json_array_foreach (v, i, item)
+        if (!json_is_string(item))
+            return false;
+    return json_is_array(v);
+}
+
+static bool urls_ok(const json_t *v)
+{
+    const json_t *item;
+    size_t i;
+    json_array_foreach (v, i, item)
+        if (!json_is_string(item) || !url_ok(json_string_value(item)))
+            return false;
+    return json_is_array(v);
+}
+
+static int check_metadata(const json_t *m, struct gv_error *err)
+{
+    const json_t *authors = json_object_get(m, "authors");
+    if (!m)
+        return 0;
+    if (!json_is_string(json_object_get(m, "name")))
+        return bad(err, "`metadata` has no `name`");
+    if (optional(m, "version") && !version_ok(json_object_get(m, "version")))
+        return bad(err, "the `version` of `metadata` is none like 0.1.0");
+    if (!optional_text(m, "description") || !optional_text(m, "homepage") || (authors && !texts(authors)))
+        return bad(err, "`metadata` has something other than texts");
+    return 0;
+}
+
+static int check_entry(const json_t *entry, struct gv_error *err)
+{
+    const json_t *platform = optional(entry, "platform");
+    if (platform && (!json_is_string(json_object_get(platform, "arch")) || !json_is_string(json_object_get(platform, "os")) ||
+                     !optional_text(platform, "osVersion")))
+        return bad(err, "a `platform` does not say `arch` and `os`");
+    if (!urls_ok(json_object_get(entry, "urls")))
+        return bad(err, "an entry of `payload` has no list of `urls`, or what is none is in it");
+    return json_is_string(json_object_get(entry, "hash")) ? 0 : bad(err, "an entry of `payload` has no `hash`");
+}
+
 /* Whether a provider of x86-64 Linux takes the entry. */
 static bool fits(const json_t *entry)
 {
-    const json_t *platform = json_object_get(entry, "platform");
-    const char *arch = json_string_value(json_object_get(platform, "arch")), *os = json_string_value(json_object_get(platform, "os"));
-    if (platform && !json_is_null(platform) && (!arch || !os || strcmp(arch, "x86_64") != 0 || strcmp(os, "linux") != 0))
+    const json_t *platform = optional(entry, "platform");
+    if (platform && (strcmp(json_string_value(json_object_get(platform, "arch")), "x86_64") != 0 ||
+                     strcmp(json_string_value(json_object_get(platform, "os")), "linux") != 0))
         return false;
-    return json_array_size(json_object_get(entry, "urls")) > 0 && json_is_string(json_object_get(entry, "hash"));
+    return json_array_size(json_object_get(entry, "urls")) > 0 && json_string_length(json_object_get(entry, "hash")) > 0;
 }
 
 static int check_payload(const json_t *root, char hash[GV_SHA3_224_HEX], char **url, struct gv_error *err)
@@ -194,58 +289,54 @@ static int check_payload(const json_t *root, char hash[GV_SHA3_224_HEX], char **
     size_t i;
     if (!json_is_array(list))
         return bad(err, "it has no `payload`");
-    json_array_foreach (list, i, candidate)
+    json_array_foreach (list, i, candidate) {
+        if (check_entry(candidate, err) < 0)
+            return -1;
         if (!entry && fits(candidate))
             entry = candidate;
+    }
     if (!entry)
         return bad(err, "no entry of `payload` has a URL and a hash for linux on x86_64");
     const char *h = json_string_value(json_object_get(entry, "hash"));
-    const char *u = json_string_value(json_array_get(json_object_get(entry, "urls"), 0));
     if (strncmp(h, "sha3:", 5) != 0 || gv_unhex(digest, sizeof(digest), h + 5) < 0)
         return bad(err, "the hash of the image is not `sha3:` and 56 hex digits");
-    if (!u || !scheme_of(u))
-        return bad(err, "the first URL of the image is none");
     if (hash)
         gv_hex(hash, digest, sizeof(digest));
     if (url)
-        *url = gv_strdup(u);
+        *url = gv_strdup(json_string_value(json_array_get(json_object_get(entry, "urls"), 0)));
     return 0;
 }
 
-static int check_network(const json_t *comp, struct gv_error *err)
+static int check_network(const json_t *net, struct gv_error *err)
 {
-    const json_t *out = json_object_get(json_object_get(json_object_get(comp, "net"), "inet"), "out");
-    const json_t *urls = json_object_get(out, "urls"), *any = json_object_get(out, "unrestricted"), *u;
-    size_t i;
+    const json_t *inet = optional(net, "inet"), *out = optional(inet, "out");
+    const json_t *urls = optional(out, "urls"), *any = optional(out, "unrestricted"), *protocols = json_object_get(out, "protocols");
+    if ((net && !json_is_object(net)) || (inet && !json_is_object(inet)))
+        return bad(err, "`net` or its `inet` is no object");
     if (!out)
         return 0;
     if (!json_is_object(out) || (urls && !json_is_array(urls)) || (any && !json_is_object(any)))
         return bad(err, "`net.inet.out` has neither a list of `urls` nor `unrestricted`");
+    if (protocols && !texts(protocols))
+        return bad(err, "`protocols` is no list of names");
     if (urls && json_is_true(json_object_get(any, "urls")))
         return bad(err, "`net.inet.out` has `urls` and is `unrestricted` as well");
-    json_array_foreach (urls, i, u)
-        if (!json_is_string(u) || !scheme_of(json_string_value(u)))
-            return bad(err, "one of the outbound URLs is none");
-    return 0;
+    return urls && !urls_ok(urls) ? bad(err, "one of the outbound URLs is none") : 0;
 }
 
 static int check_comp(const json_t *comp, struct gv_error *err)
 {
-    const json_t *script = json_object_get(comp, "script"), *match = json_object_get(script, "match"), *command;
-    size_t i;
+    const json_t *script = optional(comp, "script"), *match = json_object_get(script, "match");
     if (!comp)
         return 0;
     if (!json_is_object(comp) || !version_ok(json_object_get(comp, "version")))
         return bad(err, "`compManifest` has no `version` like 0.1.0");
-    if (script && !json_is_array(json_object_get(script, "commands")))
-        return bad(err, "`script` has no list of `commands`");
-    json_array_foreach (json_object_get(script, "commands"), i, command)
-        if (!json_is_string(command))
-            return bad(err, "a command is no string");
+    if (script && !texts(json_object_get(script, "commands")))
+        return bad(err, "`script` has no list of `commands`, each a text");
     const char *how = json_string_value(match);
     if (match && (!how || (strcmp(how, "strict") != 0 && strcmp(how, "regex") != 0)))
         return bad(err, "`match` is neither `strict` nor `regex`");
-    return check_network(comp, err);
+    return check_network(optional(comp, "net"), err);
 }
 
 DEFINE_CLEANUP(json, json_t *, json_decref)
@@ -271,7 +362,7 @@ int demand_manifest_check(const void *text, size_t n, int64_t now, char hash[GV_
     if (expires <= now)
         return gv_error_set(err, GV_E_TIMEOUT, 0, "the manifest has expired (%s); make a new one",
                             json_string_value(json_object_get(root, "expiresAt")));
-    if (check_comp(json_object_get(root, "compManifest"), err) < 0)
+    if (check_metadata(optional(root, "metadata"), err) < 0 || check_comp(optional(root, "compManifest"), err) < 0)
         return -1;
     return check_payload(root, hash, url, err);
 }

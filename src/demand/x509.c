@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Signatures of manifests, by OpenSSL: over the base64 text of the file, which is what a demand carries and a provider verifies.
+ * Signatures of manifests, by OpenSSL: over the base64 text of the file, which is what a demand carries and a provider verifies. Of several
+ * certificates in a file the last is the signer's, and those before it lead to the CA: so providers and golem-sdk read them.
  */
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -133,7 +134,7 @@ static int check_chain(STACK_OF(X509) * chain, const char *ca_path, struct gv_er
     for (int i = 0; i < sk_X509_num(roots); i++)
         X509_STORE_add_cert(store, sk_X509_value(roots, i));
     X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN); /* a provider's keystore may hold any certificate of the chain */
-    if (X509_STORE_CTX_init(c, store, sk_X509_value(chain, 0), chain) != 1)
+    if (X509_STORE_CTX_init(c, store, sk_X509_value(chain, sk_X509_num(chain) - 1), chain) != 1)
         return openssl_failed(err, GV_E_INTERNAL, "cannot check certificates");
     if (X509_verify_cert(c) == 1)
         return 0;
@@ -158,6 +159,16 @@ static int decode(const char *text, unsigned char *out, size_t size)
     return good ? n + more : -1;
 }
 
+/* 1: the text has this signature by the certificate's key; 0: it has not; -1: such a key cannot verify. */
+static int signed_by(const X509 *x, const EVP_MD *md, const unsigned char *signature, int size, const char *text)
+{
+    EVP_PKEY *key = X509_get0_pubkey(x);
+    CLEANUP(context) EVP_MD_CTX *c = EVP_MD_CTX_new();
+    if (!key || !c || EVP_DigestVerifyInit(c, NULL, digest_for(key, md), NULL, key) != 1)
+        return -1;
+    return EVP_DigestVerify(c, signature, (size_t)size, (const unsigned char *)text, strlen(text)) == 1;
+}
+
 int demand_manifest_verify(const char *signature, const void *manifest, size_t n, const char *certificate_path, const char *ca_path,
                            const char *digest, struct gv_error *err)
 {
@@ -169,14 +180,20 @@ int demand_manifest_verify(const char *signature, const void *manifest, size_t n
     int size = decode(signature, bytes, sizeof(bytes));
     if (size <= 0)
         return gv_error_set(err, GV_E_FORMAT, 0, "the signature is no base64");
-    EVP_PKEY *key = X509_get0_pubkey(sk_X509_value(chain, 0));
     cleanup_free char *text = demand_base64(manifest, n);
-    CLEANUP(context) EVP_MD_CTX *c = EVP_MD_CTX_new();
-    if (!key || !c || EVP_DigestVerifyInit(c, NULL, digest_for(key, md), NULL, key) != 1)
+    int last = sk_X509_num(chain) - 1, is = signed_by(sk_X509_value(chain, last), md, bytes, size, text);
+    if (is < 0)
         return openssl_failed(err, GV_E_UNSUPPORTED, "the certificate's key cannot verify");
-    if (EVP_DigestVerify(c, bytes, (size_t)size, (const unsigned char *)text, strlen(text)) != 1) {
-        ERR_clear_error();
+    bool by_another = false;
+    for (int i = 0; !is && i < last; i++)
+        by_another |= signed_by(sk_X509_value(chain, i), md, bytes, size, text) == 1;
+    ERR_clear_error();
+    if (by_another)
+        return gv_error_set(err, GV_E_CORRUPT, 0,
+                            "the signature is by another certificate of `%s` than the last: providers take the last for the signer's; "
+                            "put it behind those that vouch for it",
+                            certificate_path);
+    if (!is)
         return gv_error_set(err, GV_E_CORRUPT, 0, "the signature is not of this manifest by the key of `%s`", certificate_path);
-    }
     return ca_path ? check_chain(chain, ca_path, err) : 0;
 }

@@ -10,6 +10,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,7 +51,10 @@ static struct readline_api {
     HIST_ENTRY *(*history_get)(int);
     const char **rl_readline_name;
     FILE **rl_instream, **rl_outstream;
-    rl_hook_func_t **rl_signal_event_hook;
+    rl_getc_func_t **rl_getc_function;
+    int (*rl_getc)(FILE *);
+    int (*rl_pending_signal)(void);
+    void (*rl_check_signals)(void);
     int *history_length, *history_base;
 } api;
 
@@ -74,7 +79,10 @@ static bool load(void)
         ENTRY(rl_readline_name),
         ENTRY(rl_instream),
         ENTRY(rl_outstream),
-        ENTRY(rl_signal_event_hook),
+        ENTRY(rl_getc_function),
+        ENTRY(rl_getc),
+        ENTRY(rl_pending_signal),
+        ENTRY(rl_check_signals),
         ENTRY(history_length),
         ENTRY(history_base),
     };
@@ -82,14 +90,45 @@ static bool load(void)
     return gv_library_load(LIBRARY, entries, sizeof(entries) / sizeof(*entries), &api);
 }
 
-/* Ctrl-C: readline goes on with the line that it was at, which nobody wants any more. */
-static int on_signal(void)
+static volatile sig_atomic_t given_up;
+
+static void on_interrupt(int number)
 {
+    (void)number;
+    given_up = 1;
+}
+
+/* Readline would go on with the line that it was at, which nobody wants any more. */
+static void give_up_line(void)
+{
+    given_up = 0;
     fputc('\n', *api.rl_outstream);
     api.rl_on_new_line();
     api.rl_replace_line("", 0);
     api.rl_redisplay();
-    return 0;
+}
+
+/*
+ * The next byte that is typed. Readline only notes a signal when it comes, sees to it at certain places, and then sends it to whoever had it before:
+ * to on_interrupt(), wherever that happens. Its own way to wait sleeps over a signal that comes after the last look and before the sleep. Here signals are
+ * blocked between the two.
+ */
+static int next_byte(FILE *stream)
+{
+    for (;;) {
+        sigset_t all, before;
+        sigfillset(&all);
+        sigprocmask(SIG_BLOCK, &all, &before);
+        struct pollfd in = { .fd = fileno(stream), .events = POLLIN };
+        bool signalled = given_up || api.rl_pending_signal();
+        int ready = signalled ? 0 : ppoll(&in, 1, NULL, &before);
+        sigprocmask(SIG_SETMASK, &before, NULL);
+        if (ready > 0)
+            return api.rl_getc(stream);
+        api.rl_check_signals();
+        if (given_up)
+            give_up_line();
+    }
 }
 
 /* The file is ours alone, whoever has made it and however. */
@@ -137,7 +176,7 @@ struct prompt *prompt_open(const char *text, bool history, const struct gv_log *
     *api.rl_readline_name = "gvmkit";
     *api.rl_instream = stdin;
     *api.rl_outstream = stderr; /* stdout is the programs' */
-    *api.rl_signal_event_hook = on_signal;
+    *api.rl_getc_function = next_byte;
     api.rl_bind_key('\t', api.rl_insert); /* the files that could be completed are not those of the guest */
     api.using_history();
     api.stifle_history(HISTORY_LINES);
@@ -153,7 +192,12 @@ int prompt_read(struct prompt *p, char **line)
 {
     bool terminal = isatty(STDIN_FILENO);
     if (p->edited) {
+        const struct sigaction action = { .sa_handler = on_interrupt };
+        struct sigaction before;
+        given_up = 0;
+        sigaction(SIGINT, &action, &before);
         *line = api.readline(p->text);
+        sigaction(SIGINT, &before, NULL);
         if (*line)
             remember(p, *line);
         else

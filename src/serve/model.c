@@ -94,18 +94,22 @@ int model_upload_find(struct db *db, const unsigned char name[GV_SHA256_SIZE], s
     return 1;
 }
 
-int model_upload_add(struct db *db, const struct descriptor *d, const unsigned char *bytes, size_t n, int64_t now, uint64_t most,
-                     struct gv_error *err)
+int model_upload_add(struct db *db, const struct descriptor *d, const unsigned char *bytes, size_t n, int64_t lost, int64_t now,
+                     uint64_t most, struct gv_error *err)
 {
     static const char sql[] = "INSERT INTO upload(name, hash, size, descriptor, touched) SELECT ?, ?, ?, ?, ?"
                               " WHERE (SELECT COUNT(*) FROM upload) < ? ON CONFLICT(name) DO NOTHING";
     cleanup_transaction struct db_transaction t = { db };
     struct upload_row row;
+    struct image_row image;
     if (db_begin(db, err) < 0)
         return -1;
     int r = model_upload_find(db, d->id, &row, NULL, err);
     if (r != 0)
         return r < 0 ? -1 : 0;
+    r = model_image_by_hash(db, d->hash, &image, err);
+    if (r < 0 || (r > 0 && image.id != lost))
+        return r;
     if (db_run(db, err, sql, "bbibii", d->id, sizeof(d->id), d->hash, sizeof(d->hash), (int64_t)d->size, bytes, n, now, (int64_t)most) < 0)
         return -1;
     if (db_changes(db) == 0)

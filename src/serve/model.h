@@ -41,9 +41,10 @@ struct upload_row {
 /* descriptor gets the bytes appended. */
 int model_upload_find(struct db *db, const unsigned char name[GV_SHA256_SIZE], struct upload_row *out, struct gv_buf *descriptor,
                       struct gv_error *err);
-/* GV_E_LIMIT when there are `most` already. Nothing happens when it is there. */
-int model_upload_add(struct db *db, const struct descriptor *d, const unsigned char *bytes, size_t n, int64_t now, uint64_t most,
-                     struct gv_error *err);
+/* GV_E_LIMIT when there are `most` already. Nothing happens when it is there. lost: the image with the hash whose file is not there, or 0 for no such
+ * image; 1 when by now there is another one than that, which has been published meanwhile. */
+int model_upload_add(struct db *db, const struct descriptor *d, const unsigned char *bytes, size_t n, int64_t lost, int64_t now,
+                     uint64_t most, struct gv_error *err);
 /* Sets *(stored + number) to 1 for each chunk that is stored. */
 int model_upload_chunks(struct db *db, int64_t upload, unsigned char *stored, uint32_t chunks, struct gv_error *err);
 int model_upload_store(struct db *db, int64_t upload, uint32_t chunk, int64_t now, struct gv_error *err);

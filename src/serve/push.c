@@ -173,15 +173,16 @@ static bool make_room(struct server *s, struct db *db)
     return count > 0;
 }
 
-static int add_upload(struct request *r, struct db *db, const struct descriptor *d, struct gv_error *err)
+static int add_upload(struct request *r, struct db *db, const struct descriptor *d, int64_t lost, struct gv_error *err)
 {
-    return model_upload_add(db, d, r->body.data, r->body.len, server_now(), r->server->options->max_uploads, err);
+    return model_upload_add(db, d, r->body.data, r->body.len, lost, server_now(), r->server->options->max_uploads, err);
 }
 
+/* 1: the image was published while this looked; look again. */
 static int push_descriptor(struct request *r, struct db *db, const struct descriptor *d, struct gv_error *err)
 {
     struct server *s = r->server;
-    struct image_row image;
+    struct image_row image = { 0 };
     int found = model_image_by_hash(db, d->hash, &image, err);
     if (found < 0)
         return -1;
@@ -191,10 +192,10 @@ static int push_descriptor(struct request *r, struct db *db, const struct descri
     /* The same image in other chunks: there is nothing to be moved, unless it has been lost here. */
     if (found && disk_has(&s->disk, image.hash, image.size))
         return model_descriptor_add(db, d, image.id, err);
-    int added = add_upload(r, db, d, err);
+    int added = add_upload(r, db, d, found ? image.id : 0, err);
     if (added < 0 && err->code == GV_E_LIMIT && make_room(s, db)) {
         gv_error_clear(err);
-        added = add_upload(r, db, d, err);
+        added = add_upload(r, db, d, found ? image.id : 0, err);
     }
     return added;
 }
@@ -219,7 +220,11 @@ void route_push_descriptor(struct request *r)
     struct db *db = request_db(r);
     if (!db)
         return;
-    if (push_descriptor(r, db, &d, &err) == 0)
+    int pushed;
+    do
+        pushed = push_descriptor(r, db, &d, &err);
+    while (pushed > 0);
+    if (pushed == 0)
         answer_text(r, 200, "ok");
     else if (err.code == GV_E_LIMIT)
         answer_text(r, 503, "%s", err.msg);

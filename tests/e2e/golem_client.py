@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the original clients of a registry send, byte by byte, and answers read strictly.
 
-The requests are written from the description of the clients: gvmkit-build (a form whose parts are streamed, so without a length), yapapi, golem-js, and
-the provider that fetches the image. In each, {host} and {path...} stand for what differs.
+The requests are written from the description of the clients: gvmkit-build (a form whose parts are streamed, so without a length), yapapi, and the
+provider that fetches the image; or were seen on their way from the clients themselves: yajsapi, golem-js and golem-sdk. In each, {host} and {path...} stand for what differs.
 """
 
 import hashlib
@@ -45,10 +45,30 @@ REQUESTS = {
         "GET /v1/image/info?{query}&count=true HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\nAccept-Encoding: gzip, deflate\r\n"
         "User-Agent: Python/3.10 aiohttp/3.8.6\r\n\r\n"
     ),
-    # F, golem-js
+    # F, golem-js: seen from 2.0.0 to 3.6.0, with the fetch of node 20
     "info-golem-js": (
-        "GET /v1/image/info?{query}&count=true HTTP/1.1\r\nhost: {host}\r\nconnection: keep-alive\r\naccept: */*\r\n"
+        "GET /v1/image/info?count=true&{query} HTTP/1.1\r\nhost: {host}\r\nconnection: keep-alive\r\naccept: */*\r\n"
         "accept-language: *\r\nsec-fetch-mode: cors\r\nuser-agent: node\r\naccept-encoding: gzip, deflate\r\n\r\n"
+    ),
+    # the same with GOLEM_DEV_MODE=true, which is not to be counted
+    "info-golem-js-dev": (
+        "GET /v1/image/info?dev=true&{query} HTTP/1.1\r\nhost: {host}\r\nconnection: keep-alive\r\naccept: */*\r\n"
+        "accept-language: *\r\nsec-fetch-mode: cors\r\nuser-agent: node\r\naccept-encoding: gzip, deflate\r\n\r\n"
+    ),
+    # F, yajsapi 0.7.1 and golem-js 0.12.3 and 1.0.1: seen, with axios
+    "info-yajsapi": (
+        "GET /v1/image/info?count=true&{query} HTTP/1.1\r\nAccept: application/json, text/plain, */*\r\nUser-Agent: axios/1.21.1\r\n"
+        "Accept-Encoding: gzip, compress, deflate, br\r\nHost: {host}\r\nConnection: keep-alive\r\n\r\n"
+    ),
+    # F, golem-sdk 2.11.0, `manifest create`: seen; nothing stands before its `&`
+    "info-golem-sdk": (
+        "GET /v1/image/info?&{query} HTTP/1.1\r\nhost: {host}\r\nconnection: keep-alive\r\naccept: */*\r\n"
+        "accept-language: *\r\nsec-fetch-mode: cors\r\nuser-agent: node\r\naccept-encoding: gzip, deflate\r\n\r\n"
+    ),
+    # F, ray-on-golem, a client of yapapi's library that may say that it is not to be counted
+    "info-ray": (
+        "GET /v1/image/info?{query}&count=false HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\nAccept-Encoding: gzip, deflate\r\n"
+        "User-Agent: Python/3.10 aiohttp/3.8.6\r\n\r\n"
     ),
     # H, curl -L
     "redirect": "GET /v1/image/download?{query} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\n\r\n",

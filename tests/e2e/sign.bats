@@ -87,6 +87,11 @@ teardown() { assert_nothing_left; }
 	openssl dgst -sha256 -verify <(openssl x509 -in author.crt -pubkey -noout) -signature signature text
 	run -0 gvmkit manifest verify --certificate author.crt --ca ca.crt manifest.json
 	[[ $output == *'vouched for'* ]]
+	cat ca.crt author.crt >chain.crt
+	run -0 gvmkit manifest verify --certificate chain.crt --ca ca.crt manifest.json
+	cat author.crt ca.crt >reversed.crt
+	run -1 gvmkit manifest verify --certificate reversed.crt --ca ca.crt manifest.json
+	[[ $output == *'providers take the last'* ]]
 	run -1 gvmkit manifest verify --certificate ca.crt manifest.json
 	sed -i 's/ipfs/evil/' manifest.json
 	run -1 gvmkit manifest verify --certificate author.crt manifest.json

@@ -51,6 +51,7 @@ static void test_demand_json(void **state)
     o = json_loads(more, 0, NULL);
     p = json_object_get(o, "properties");
     assert_string_equal(json_string_value(json_object_get(p, "golem.srv.comp.payload")), "bWFuaWZlc3Q=");
+    assert_null(json_object_get(p, "golem.srv.comp.task_package")); /* as both SDKs */
     assert_string_equal(json_string_value(json_object_get(p, "golem.srv.comp.payload.sig")), "c2ln");
     assert_string_equal(json_string_value(json_object_get(p, "golem.srv.comp.payload.sig.algorithm")), "sha256");
     assert_string_equal(json_string_value(json_object_get(p, "golem.srv.comp.payload.cert")), "Y2VydA==");
@@ -67,14 +68,21 @@ static void test_demand_json(void **state)
 static void test_lines_of_the_sdks(void **state)
 {
     (void)state;
-    struct demand d = { .hash = HEX, .url = "http://example.org/a.gvmi", .subnet = "public", .cores = 2 };
+    struct demand d = { .hash = HEX, .url = "http://example.org/a.gvmi" };
+    cleanup_free char *plain = demand_yapapi(&d);
+    assert_string_equal(plain, "from yapapi.payload import vm\n\npackage = await vm.repo(\n    image_hash=\"" HEX
+                               "\",\n    image_url=\"http://example.org/a.gvmi\",\n    min_mem_gib=0.5,\n    min_storage_gib=2,\n"
+                               "    min_cpu_threads=1,\n)\n");
+    d.subnet = "public";
+    d.cores = 2;
+    d.runtime = "vm-nvidia";
     cleanup_free char *python = demand_yapapi(&d), *js = demand_golem_js(&d);
-    assert_string_equal(python, "from yapapi.payload import vm\n\npackage = await vm.repo(\n    image_hash=\"" HEX
-                                "\",\n    image_url=\"http://example.org/a.gvmi\",\n    min_mem_gib=0.5,\n    min_storage_gib=2,\n"
-                                "    min_cpu_threads=1,\n)\n");
+    /* what yapapi's calls have no arguments for is said */
+    assert_non_null(strstr(python, "    min_cpu_threads=1,\n)\n# no argument: (golem.inf.cpu.cores>=2)\n"
+                                   "# no argument: (golem.runtime.name=vm-nvidia)\n# Golem(..., subnet_tag=\"public\")\n"));
     assert_string_equal(js, "const order = {\n  demand: {\n    subnetTag: \"public\",\n    workload: {\n      imageHash: \"" HEX
                             "\",\n      imageUrl: \"http://example.org/a.gvmi\",\n      minMemGib: 0.5,\n      minStorageGib: 2,\n"
-                            "      minCpuThreads: 1,\n      minCpuCores: 2,\n    },\n  },\n};\n");
+                            "      minCpuThreads: 1,\n      minCpuCores: 2,\n      engine: \"vm-nvidia\",\n    },\n  },\n};\n");
 }
 
 static void test_words_that_would_break_a_demand(void **state)
@@ -139,16 +147,72 @@ static void test_manifest_made(void **state)
     assert_int_equal(demand_manifest_check(any, strlen(any), 1500, NULL, NULL, &err), 0);
     assert_non_null(strstr(any, "\"unrestricted\""));
 
-    static const char *const no_urls[] = { "example.org", "://x", "http://", "http://a b", "HTTP//x" };
+    static const char *const no_urls[] = { "example.org",     "://x",          "http://",      "http://a b",    "HTTP//x",
+                                           "https://h/a[b]",  "https://h/%zz", "https://h/%4", "https://h/{x}", "https://h/a|b",
+                                           "https://h/<a>",   "https://h/a^b", "https://h/`",  "https://h/\\",  "https://h:x/",
+                                           "https://h:65536", "https://u@" };
     for (size_t i = 0; i < sizeof(no_urls) / sizeof(no_urls[0]); i++) {
         gv_error_clear(&err);
         assert_null(make(no_urls[i], false, &err));
         assert_int_equal(err.code, GV_E_USAGE);
     }
+    static const char *const urls[] = { "https://[::1]:80/x", "https://u:p@h:65535/a'b?c=[%41", "udp://1.2.3.4:53", "https://h:" };
+    static const bool good[] = { true, false, true, true };
+    for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
+        gv_error_clear(&err);
+        cleanup_free char *with = make(urls[i], false, &err);
+        assert_int_equal(with != NULL, good[i]);
+    }
 }
 
 #define TIMES "\"createdAt\":\"1970-01-01T00:00:01Z\",\"expiresAt\":\"1970-01-01T01:00:01.5+01:00\""
 #define ENTRY "{\"urls\":[\"http://h/i\"],\"hash\":\"sha3:" HEX "\"}"
+
+/* A provider reads all of a manifest or nothing: null stands for what may be left out, and one wrong type anywhere refuses it. */
+static void test_parts_of_manifests_judged(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *part;
+        bool good;
+    } cases[] = {
+        { "\"payload\":[" ENTRY "],\"compManifest\":null,\"metadata\":null", true },
+        { "\"payload\":[{\"platform\":null,\"urls\":[\"http://h/i\"],\"hash\":\"sha3:" HEX "\"}]", true },
+        { "\"payload\":[" ENTRY "],\"compManifest\":{\"version\":\"0.1.0\",\"script\":null,\"net\":null}", true },
+        { "\"payload\":[" ENTRY "],\"compManifest\":{\"version\":\"0.1.0\",\"net\":{\"inet\":null}}", true },
+        { "\"payload\":[" ENTRY "],\"compManifest\":{\"version\":\"0.1.0\",\"net\":{\"inet\":{\"out\":null}}}", true },
+        { "\"payload\":[" ENTRY "],\"compManifest\":{\"version\":\"0.1.0\",\"net\":{\"inet\":{\"out\":{\"urls\":null}}}}", true },
+        { "\"payload\":[" ENTRY "],\"compManifest\":{\"version\":\"0.1.0\",\"net\":[]}", false },
+        { "\"payload\":[" ENTRY "],\"compManifest\":{\"version\":\"0.1.0\",\"net\":{\"inet\":1}}", false },
+        { "\"payload\":[" ENTRY "],\"compManifest\":{\"version\":\"0.1.0\",\"script\":{\"commands\":[],\"match\":null}}", false },
+        { "\"payload\":[" ENTRY "],\"compManifest\":{\"version\":\"0.1.0\",\"script\":7}", false },
+        { "\"payload\":[" ENTRY "],\"compManifest\":{\"version\":\"0.1.0\",\"net\":{\"inet\":{\"out\":{\"protocols\":null}}}}", false },
+        { "\"payload\":[" ENTRY "],\"compManifest\":{\"version\":\"0.1.0\",\"net\":{\"inet\":{\"out\":{\"protocols\":[1]}}}}", false },
+        { "\"payload\":[" ENTRY "],\"compManifest\":{\"version\":\"0.1.0\",\"net\":{\"inet\":{\"out\":{\"urls\":[\"https://h:x\"]}}}}",
+          false },
+        { "\"payload\":[" ENTRY ",{\"urls\":[\"x\"],\"hash\":\"y\"}]", false },
+        { "\"payload\":[" ENTRY ",{\"hash\":\"y\"}]", false },
+        { "\"payload\":[" ENTRY ",{\"urls\":[]}]", false },
+        { "\"payload\":[" ENTRY ",{\"urls\":[],\"hash\":\"y\",\"platform\":{\"os\":\"linux\"}}]", false },
+        { "\"payload\":[" ENTRY ",{\"urls\":[],\"hash\":\"y\",\"platform\":{\"os\":\"a\",\"arch\":\"b\",\"osVersion\":null}}]", true },
+        { "\"payload\":[" ENTRY ",{\"urls\":[],\"hash\":\"y\",\"platform\":{\"os\":\"a\",\"arch\":\"b\",\"osVersion\":1}}]", false },
+        { "\"payload\":[" ENTRY "],\"metadata\":{\"name\":\"x\"}", true },
+        { "\"payload\":[" ENTRY "],\"metadata\":{\"name\":\"x\",\"version\":null,\"description\":null,\"authors\":[\"me\"]}", true },
+        { "\"payload\":[" ENTRY "],\"metadata\":{}", false },
+        { "\"payload\":[" ENTRY "],\"metadata\":{\"name\":1}", false },
+        { "\"payload\":[" ENTRY "],\"metadata\":{\"name\":\"x\",\"version\":\"1\"}", false },
+        { "\"payload\":[" ENTRY "],\"metadata\":{\"name\":\"x\",\"homepage\":[]}", false },
+        { "\"payload\":[" ENTRY "],\"metadata\":{\"name\":\"x\",\"authors\":null}", false },
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct gv_error err = GV_ERROR_INIT;
+        cleanup_free char *text = gv_asprintf(
+            "{\"version\":\"0.1.0\",\"createdAt\":\"1970-01-01T00:00:01Z\",\"expiresAt\":\"1970-01-01T00:00:09Z\",%s}", cases[i].part);
+        int got = demand_manifest_check(text, strlen(text), 5, NULL, NULL, &err);
+        if ((got == 0) != cases[i].good)
+            fail_msg("%s: %s", cases[i].part, got ? err.msg : "taken");
+    }
+}
 
 static void test_manifests_judged(void **state)
 {
@@ -163,7 +227,7 @@ static void test_manifests_judged(void **state)
           5, true },
         { "{\"version\":\"0.1.0\",\"createdAt\":\"1970-01-01T00:00:01Z\",\"expiresAt\":\"1970-01-01T00:00:09Z\",\"payload\":[{\"platform\":"
           "{\"arch\":"
-          "\"arm\",\"os\":\"linux\"},\"urls\":[\"x\"],\"hash\":\"y\"}," ENTRY "],\"other\":1}",
+          "\"arm\",\"os\":\"linux\"},\"urls\":[\"x://y\"],\"hash\":\"y\"}," ENTRY "],\"other\":1}",
           5, true },
         { "{\"version\":\"0.1.0\",\"createdAt\":\"1970-01-01T00:00:01Z\",\"expiresAt\":\"1970-01-01T00:00:09Z\",\"payload\":[]}", 5,
           false },
@@ -242,12 +306,14 @@ static void test_signature(void **state)
     assert_non_null(mkdtemp(dir));
     cleanup_free char *key_path = path_in(dir, "key"), *locked_path = path_in(dir, "locked"), *chain_path = path_in(dir, "chain");
     cleanup_free char *ca_path = path_in(dir, "ca"), *other_path = path_in(dir, "other"), *der_path = path_in(dir, "der");
+    cleanup_free char *reversed_path = path_in(dir, "reversed");
     EVP_PKEY *ca = EVP_RSA_gen(2048), *key = EVP_RSA_gen(2048), *other = EVP_RSA_gen(2048);
     X509 *ca_cert = certificate(ca, "ca", ca, NULL), *cert = certificate(key, "me", ca, ca_cert),
          *other_cert = certificate(other, "o", other, NULL);
     write_pem(key_path, key, NULL, NULL, NULL);
     write_pem(locked_path, key, "words", NULL, NULL);
-    write_pem(chain_path, NULL, NULL, cert, ca_cert);
+    write_pem(chain_path, NULL, NULL, ca_cert, cert);
+    write_pem(reversed_path, NULL, NULL, cert, ca_cert);
     write_pem(ca_path, NULL, NULL, ca_cert, NULL);
     write_pem(other_path, NULL, NULL, other_cert, NULL);
     FILE *f = fopen(der_path, "w");
@@ -263,6 +329,12 @@ static void test_signature(void **state)
 
     assert_int_equal(demand_manifest_verify(signature, manifest, sizeof(manifest) - 1, chain_path, other_path, NULL, &err), -1);
     assert_non_null(strstr(err.msg, "vouched"));
+    /* providers and golem-sdk take the last certificate for the signer's */
+    assert_int_equal(demand_manifest_verify(signature, manifest, sizeof(manifest) - 1, reversed_path, ca_path, NULL, &err), -1);
+    assert_int_equal(err.code, GV_E_CORRUPT);
+    assert_non_null(strstr(err.msg, "last"));
+    assert_int_equal(demand_manifest_verify(signature, manifest, sizeof(manifest) - 2, reversed_path, NULL, NULL, &err), -1);
+    assert_null(strstr(err.msg, "last"));
     assert_int_equal(demand_manifest_verify(signature, manifest, sizeof(manifest) - 2, chain_path, NULL, NULL, &err), -1);
     assert_int_equal(demand_manifest_verify(signature, manifest, sizeof(manifest) - 1, other_path, NULL, NULL, &err), -1);
     assert_int_equal(demand_manifest_verify(signature, manifest, sizeof(manifest) - 1, chain_path, NULL, "sha512", &err), -1);
@@ -295,6 +367,7 @@ int main(void)
         cmocka_unit_test(test_words_that_would_break_a_demand),
         cmocka_unit_test(test_manifest_made),
         cmocka_unit_test(test_manifests_judged),
+        cmocka_unit_test(test_parts_of_manifests_judged),
         cmocka_unit_test(test_signature),
     };
     return cmocka_run_group_tests_name("demand", tests, NULL, NULL);

@@ -58,7 +58,9 @@ static int64_t add(struct fixture *f, const struct fake *k, uint64_t most)
 {
     struct gv_error err = GV_ERROR_INIT;
     struct upload_row row;
-    if (model_upload_add(f->db, &k->d, k->bytes, sizeof(k->bytes), 1000, most, &err) < 0) {
+    struct image_row lost = { 0 };
+    assert_true(model_image_by_hash(f->db, k->d.hash, &lost, &err) >= 0);
+    if (model_upload_add(f->db, &k->d, k->bytes, sizeof(k->bytes), lost.id, 1000, most, &err) < 0) {
         assert_int_equal(err.code, GV_E_LIMIT);
         return 0;
     }
@@ -317,6 +319,22 @@ static void test_reservations(void **state)
     ok(model_upload_reserve(f->db, first, 250, 0, &err), &err); /* gone: not an error, there is nothing to be stored */
 }
 
+/* A descriptor that comes while the last chunk makes the image: it must not begin an upload beside the image. */
+static void test_published_meanwhile(void **state)
+{
+    struct fixture *f = *state;
+    struct gv_error err = GV_ERROR_INIT;
+    struct upload_row row;
+    struct fake a;
+    make(&a, 1, 100);
+    publish(f, &a, 1000);
+    assert_int_equal(model_upload_add(f->db, &a.d, a.bytes, sizeof(a.bytes), 0, 1000, 100, &err), 1);
+    assert_int_equal(model_upload_find(f->db, a.d.id, &row, NULL, &err), 0);
+    /* whose file has been lost comes again */
+    assert_int_equal(model_upload_add(f->db, &a.d, a.bytes, sizeof(a.bytes), image(f, &a).id, 1000, 100, &err), 0);
+    assert_int_equal(model_upload_find(f->db, a.d.id, &row, NULL, &err), 1);
+}
+
 struct racer {
     const char *dir;
     int64_t upload;
@@ -394,6 +412,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_repositories, setup, teardown),
         cmocka_unit_test_setup_teardown(test_attach, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reservations, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_published_meanwhile, setup, teardown),
         cmocka_unit_test_setup_teardown(test_usage, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reserved_once, setup, teardown),
     };

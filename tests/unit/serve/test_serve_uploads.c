@@ -63,7 +63,9 @@ static void describe(struct fixture *f, uint64_t chunk, const void *whole, size_
         gv_buf_add(&f->descriptor, digest, GV_SHA256_SIZE);
     }
     ok(descriptor_parse(f->descriptor.data, f->descriptor.len, &f->d, &err), &err);
-    ok(model_upload_add(f->db, &f->d, f->descriptor.data, f->descriptor.len, 1000, 100, &err), &err);
+    struct image_row lost = { 0 };
+    assert_true(model_image_by_hash(f->db, f->d.hash, &lost, &err) >= 0);
+    ok(model_upload_add(f->db, &f->d, f->descriptor.data, f->descriptor.len, lost.id, 1000, 100, &err), &err);
 }
 
 static int setup(void **state)
