@@ -190,19 +190,26 @@ int cli_signal(const char *text, int *out, struct gv_error *err)
     return 0;
 }
 
-void cli_print_clean(FILE *f, const char *s)
+void cli_clean(struct gv_buf *b, const char *s)
 {
-    /* Long values are printed in pieces that fit an error message, which is where control bytes are replaced. */
+    /* Long values go in pieces that fit an error message, which is where control bytes are replaced. */
     for (size_t left = strlen(s); left > 0;) {
         size_t n = left > 200 ? 200 : left;
         while (n < left && n > 190 && ((unsigned char)s[n] & 0xc0) == 0x80)
             n--;
         struct gv_error clean = GV_ERROR_INIT;
         gv_error_set(&clean, GV_OK, 0, "%.*s", (int)n, s);
-        fputs(clean.msg, f);
+        gv_buf_addf(b, "%s", clean.msg);
         s += n;
         left -= n;
     }
+}
+
+void cli_print_clean(FILE *f, const char *s)
+{
+    cleanup_buf struct gv_buf b = { 0 };
+    cli_clean(&b, s);
+    fputs(gv_buf_str(&b), f);
 }
 
 static void log_write(void *user, enum gv_log_level level, const char *text)

@@ -107,6 +107,8 @@ int cli_signal(const char *text, int *out, struct gv_error *err);
 
 /* Prints s to f with control bytes made harmless: what comes from an image must not steer the user's terminal. */
 void cli_print_clean(FILE *f, const char *s);
+/* The same, appended to a buffer. */
+void cli_clean(struct gv_buf *b, const char *s);
 
 /* Notes and warnings on stderr; debug ones only when verbose. */
 struct gv_log cli_log(bool verbose);

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/cli.h"
+
 /* Characters of UTF-8: bytes that do not continue one. */
 static size_t width(const char *s)
 {
@@ -15,15 +17,16 @@ static size_t width(const char *s)
 
 void table_add(struct table *t, const char *text, size_t max)
 {
-    struct gv_error clean = GV_ERROR_INIT; /* errors make what they print harmless */
-    gv_error_set(&clean, GV_OK, 0, "%s", text);
-    if (max && width(clean.msg) > max) {
-        char *at = clean.msg;
+    cleanup_buf struct gv_buf b = { 0 };
+    cli_clean(&b, text);
+    char *clean = gv_buf_str(&b);
+    if (max && width(clean) > max) {
+        char *at = clean;
         for (size_t n = 0; n < max - 3 || ((unsigned char)*at & 0xc0) == 0x80; at++)
             n += ((unsigned char)*at & 0xc0) != 0x80;
         strcpy(at, "...");
     }
-    gv_strv_add(&t->cells, clean.msg);
+    gv_strv_add(&t->cells, clean);
 }
 
 void table_print(struct table *t)

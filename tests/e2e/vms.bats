@@ -221,6 +221,15 @@ qemu() { gvmkit ps -a --json | /usr/bin/python3 -c 'import json, sys; print([v["
 	assert_one_line_error "$stderr"
 }
 
+@test "stop sends the stop signal of the image" {
+	/usr/bin/python3 -c 'import sys; sys.path.insert(0, sys.argv[1]); import images; images.docker("quits.tar", {"Cmd": ["sh"], "StopSignal": "SIGQUIT"}, [images.base_layer()])' "$E2E"
+	image=quits.tar
+	start web sh -c 'trap "exit 8" QUIT; echo up; while :; do sleep 0.1; done'
+	wait_until printed web up
+	gvmkit stop web
+	assert_equal "$(gvmkit wait web)" 8
+}
+
 @test "kill sends any signal to the command" {
 	start web sh -c 'trap "echo one" USR1; trap "exit 6" HUP; echo up; while :; do sleep 0.1; done'
 	wait_until printed web up
