@@ -320,6 +320,7 @@ static void on_signal(uv_signal_t *h, int signum)
     }
     if (!command_runs(s->command) || again) {
         kill_now(s);
+        maybe_finish(s); /* it may be only our reader whom we wait for */
         return;
     }
     command_signal(s->command, signum, true);

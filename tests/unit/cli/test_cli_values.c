@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The values that people type: sizes, durations, numbers. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 
@@ -81,9 +82,30 @@ static void test_formats(void **state)
     assert_string_equal(text, "128.0 KiB");
 }
 
+static void test_signals(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int signal;
+    } good[] = { { "TERM", 15 }, { "SIGTERM", 15 }, { "sigkill", 9 }, { "1", 1 }, { "SIG10", 10 } };
+    int v;
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        assert_int_equal(cli_signal(good[i].text, &v, NULL), 0);
+        assert_int_equal(v, good[i].signal);
+    }
+    assert_int_equal(cli_signal("SIGRTMIN+3", &v, NULL), 0);
+    assert_int_equal(v, SIGRTMIN + 3);
+    assert_int_equal(cli_signal("RTMIN", &v, NULL), 0);
+    assert_int_equal(v, SIGRTMIN);
+    static const char *const bad[] = { "", "SIG", "0", "65", "-1", "9x", "NONE", "RTMIN+", "RTMIN+99", "RTMIN-1" };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(cli_signal(bad[i], &v, NULL), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_sizes), cmocka_unit_test(test_durations), cmocka_unit_test(test_numbers),
-                                        cmocka_unit_test(test_formats) };
+                                        cmocka_unit_test(test_formats), cmocka_unit_test(test_signals) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
