@@ -320,7 +320,9 @@ static void on_signal(uv_signal_t *h, int signum)
     }
     if (!command_runs(s->command) || again) {
         kill_now(s);
-        maybe_finish(s); /* it may be only our reader whom we wait for */
+        /* It may be only our reader whom we wait for: then output is lost, and the command's status would hide it. */
+        s->have_status = s->have_status && !command_waits(s->command);
+        maybe_finish(s);
         return;
     }
     command_signal(s->command, signum, true);
