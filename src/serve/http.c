@@ -360,10 +360,17 @@ void http_connection(void *cls, struct MHD_Connection *connection, void **contex
     struct server *s = cls;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *info = s->mhd->get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-        if (info)
-            *context = conns_add(&s->conns, info->connect_fd, server_ticks());
+        if (!info)
+            return;
+        struct conn *conn = conns_add(&s->conns, info->connect_fd, server_ticks());
+        info = s->tls ? s->mhd->get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION) : NULL;
+        if (info && info->tls_session)
+            conn->certificate = tls_certify(s->tls, info->tls_session);
+        *context = conn;
     } else if (*context) {
-        conns_remove(&s->conns, *context);
+        struct conn *conn = *context;
+        tls_give_back(conn->certificate);
+        conns_remove(&s->conns, conn);
         *context = NULL;
     }
 }

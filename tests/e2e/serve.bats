@@ -69,6 +69,14 @@ serve_case()
 	serve_case tls
 }
 
+@test "a renewed certificate is taken without a restart, and a pair that does not fit is not" {
+	serve_case renewal
+}
+
+@test "SIGHUP without a certificate does no harm" {
+	serve_case hangup
+}
+
 @test "a thousand idle connections and slow clients are outlived" {
 	serve_case idle
 }
