@@ -21,6 +21,7 @@ struct conn {
     uint64_t since;                  /* ms: of the state */
     uint64_t received;               /* bytes since then */
     struct certificate *certificate; /* that it has begun with; the owner gives it back */
+    void *request;                   /* that has begun and not ended; the owner's, too */
     struct conn *next, *previous;
 };
 

@@ -41,6 +41,10 @@ serve_case()
 	serve_case hostile
 }
 
+@test "requests whose arguments have no room leave nothing behind" {
+	serve_case arguments
+}
+
 @test "quotas by size and by number" {
 	serve_case quotas
 }

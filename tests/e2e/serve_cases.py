@@ -329,6 +329,10 @@ def case_hostile():
         for method, path in (("DELETE", "/v1/image/info"), ("PUT", f"/download/{image.id}"), ("GET", "/auth/pat/login"), ("FOO", "/healthz")):
             answer = c.get(path, method=method)
             assert answer.status == 405 and answer.headers["allow"], answer
+        # who sends too much is told so
+        for head, body in (("Content-Length: 100000", b"x" * 100000), ("Transfer-Encoding: chunked", chunked(*[b"x" * 1000] * 100))):
+            c.send(f"POST /auth/pat/login HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode() + body)
+            same(c.answer().status, 413)
         # not allowed
         bob = s.account("bob", "mine")
         same(c.attach(image.id, "alice", "hello", "v1", "bob", bob).status, 403)
@@ -414,11 +418,30 @@ def case_limits():
             return c.answer().status
         same([login("192.0.2.1") for _ in range(4)], [401, 401, 401, 429])
         same(login("192.0.2.2"), 401)
+        # a proxy that adds a line of its own; what stands before is the client's
+        same([login(f"192.0.2.{10 + n}\r\nX-Forwarded-For: 192.0.2.3") for n in range(4)], [401, 401, 401, 429])
         image = Image(DATA, CHUNK)
         push(s.url, image)
         c.send(f"GET /v1/image/info?hash={image.sha3} HTTP/1.1\r\nHost: images.example.org\r\nX-Forwarded-Proto: https\r\n\r\n".encode())
         same(c.answer().json()["http"], f"https://images.example.org/download/{image.id}")
     assert '"address":"192.0.2.2"' in s.log_text()
+
+
+def case_arguments():
+    """Requests whose arguments have no room in the library's memory leave nothing behind."""
+    with Server("--rate", "0", "--idle-timeout", "2s", "--threads", "1", "--log", "none") as s:
+        def ask(times):
+            for _ in range(times):
+                with s.connect() as c:
+                    c.send(b"GET /?" + b"a&" * 3000 + b" HTTP/1.1\r\n\r\n")
+            with s.connect() as c:
+                wait_for(lambda: "_connections 1\n" in c.get("/metrics").text())
+            with open(f"/proc/{s.process.pid}/statm") as f:
+                return int(f.read().split()[1]) * resource.getpagesize()
+
+        before = ask(200)
+        more = ask(4000) - before
+        assert more < 1 << 20, more
 
 
 # ---- what goes ----
