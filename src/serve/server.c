@@ -55,7 +55,8 @@ struct serve_options serve_defaults(void)
 static int split_listen(const char *text, char **host, char **port, struct gv_error *err)
 {
     const char *colon = strrchr(text, ':');
-    if (!colon || colon == text || !colon[1])
+    uint64_t number;
+    if (!colon || colon == text || !form_number(colon + 1, UINT16_MAX, &number))
         return gv_error_set(err, GV_E_USAGE, 0, "`%s` is not an address to listen at; write ADDR:PORT, as in 127.0.0.1:8080", text);
     size_t n = (size_t)(colon - text);
     bool brackets = text[0] == '[' && text[n - 1] == ']' && n > 2;

@@ -77,6 +77,10 @@ serve_case()
 	serve_case renewal
 }
 
+@test "an address to listen at is taken as it is written, or refused" {
+	serve_case address
+}
+
 @test "SIGHUP without a certificate does no harm" {
 	serve_case hangup
 }

@@ -723,6 +723,15 @@ def case_hangup():
         s.process = None
 
 
+def case_address():
+    """What is no port is not taken for another one."""
+    for listen in ("127.0.0.1:65536", "127.0.0.1:99999", "127.0.0.1:-1", "127.0.0.1:0x50", "127.0.0.1:", ":80", "[::1]"):
+        done = subprocess.run(["gvmkit", "serve", "--data", "registry", "--listen", listen], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              timeout=SLOW)
+        same((done.returncode, done.stdout), (1, b""))
+        assert b"is not an address to listen at; write ADDR:PORT" in done.stderr, done.stderr
+
+
 def case_idle():
     """A thousand connections that say nothing, and some that say it slowly, are outlived."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
