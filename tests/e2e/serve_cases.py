@@ -896,7 +896,8 @@ def case_killed():
                         continue
                     same(c.push_chunk(image, i).status, 200)
                     stored.add(i)
-                same(c.describe(image.id)["status"], "full")
+                # what a killed server had whole, and no time to look at, is looked at by and by
+                wait_for(lambda: c.describe(image.id)["status"] == "full")
                 stored.add("full")
                 tags.setdefault(tag, []).append((image.sha3, "asked"))
                 same(c.attach(image.id, "alice", "hello", tag, "alice", token).status, 200)
