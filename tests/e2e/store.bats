@@ -338,6 +338,31 @@ assert_no_leftovers()
 	[ ! -e "$STORE/$SMALL.gvmi" ]
 }
 
+@test "verify --all does not mind an image that is removed meanwhile" {
+	pull --hash "$SMALL" "$URL/small" >/dev/null
+	pull --hash "$BIG" "$URL/big" >/dev/null
+	# it waits with its first line until both its list is made and the other image is gone
+	run -0 /usr/bin/python3 - "$STORE" <<-'END'
+		import fcntl, os, subprocess, sys, time
+		out, into = os.pipe()
+		fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, 4096)
+		os.write(into, b"-" * 4096)
+		p = subprocess.Popen(["gvmkit", "verify", "--all", "--progress", "none"], stdout=into, stderr=subprocess.PIPE)
+		os.close(into)
+		end = time.monotonic() + 60
+		while not open(f"/proc/{p.pid}/syscall").read().startswith("1 0x1 ") and time.monotonic() < end:
+		    time.sleep(0.01)
+		for name in os.listdir(sys.argv[1]):
+		    if name.endswith(".gvmi"):
+		        os.unlink(os.path.join(sys.argv[1], name))
+		text = b""
+		while piece := os.read(out, 65536):
+		    text += piece
+		print(text.lstrip(b"-").decode(), p.stderr.read().decode(), p.wait())
+	END
+	[[ $output =~ ^[0-9a-f]{56}:\ ok$'\n'\ *\ 0$ ]]
+}
+
 @test "commands take references: hash, hash:sha3, file:" {
 	local hash
 	gvmkit build -o "$WWW/hello.gvmi" --force "$IMAGES/base.tar" >/dev/null
