@@ -148,7 +148,17 @@ static int failed(const struct pump_stream *p, struct gv_error *err)
     return -1;
 }
 
-/* What is left of the reader's chunk, after waiting for one; 0 at the end, -1 on error. *data points at it. */
+/* The end is the reader's only when no follower can fail any more. */
+static bool all_followed(const struct pump_stream *p)
+{
+    for (size_t i = 1; i <= p->follower_count && p->threads; i++)
+        if (p->done[i] <= p->produced)
+            return false;
+    return true;
+}
+
+/* What is left of the reader's chunk, after waiting for one; 0 at the end, -1 on error. *data points at it. What has been produced is
+ * delivered before a failure: which of two failures (damaged data, a wrong digest) is told must not depend on whose thread is faster. */
 static ssize_t reader_chunk(struct pump_stream *p, unsigned char **data, struct gv_error *err)
 {
     size_t slot = p->threads ? p->done[0] % SLOTS : 0;
@@ -162,18 +172,16 @@ static ssize_t reader_chunk(struct pump_stream *p, unsigned char **data, struct 
         p->at = 0;
         pthread_cond_broadcast(&p->changed);
     }
-    while (!p->stop && !p->ended && p->done[0] == p->produced) {
+    while (!p->stop && p->done[0] == p->produced && !(p->ended && all_followed(p))) {
         if (p->threads)
             pthread_cond_wait(&p->changed, &p->lock);
         else
             produce_inline(p);
     }
-    bool bad = p->error.code != GV_OK, end = p->done[0] == p->produced;
+    bool more = p->done[0] < p->produced, bad = p->error.code != GV_OK;
     pthread_mutex_unlock(&p->lock);
-    if (bad)
-        return failed(p, err);
-    if (end)
-        return 0;
+    if (!more)
+        return bad ? failed(p, err) : 0;
     slot = p->threads ? p->done[0] % SLOTS : 0;
     *data = p->chunk[slot];
     return (ssize_t)p->fill[slot];
@@ -263,21 +271,4 @@ struct stream *stream_pump_new(struct stream *inner, const struct stream_followe
         }
     }
     return &p->base;
-}
-
-int stream_pump_finish(struct stream *pump, struct gv_error *err)
-{
-    struct pump_stream *p = (struct pump_stream *)pump;
-    if (pump_skip(pump, INT64_MAX, err) < 0)
-        return -1;
-    pthread_mutex_lock(&p->lock);
-    for (size_t i = 0; i < p->follower_count && p->threads && !p->error.code;) {
-        if (p->done[1 + i] > p->produced)
-            i++;
-        else
-            pthread_cond_wait(&p->changed, &p->lock);
-    }
-    bool bad = p->error.code != GV_OK;
-    pthread_mutex_unlock(&p->lock);
-    return bad ? failed(p, err) : 0;
 }
