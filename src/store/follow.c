@@ -11,7 +11,7 @@
 
 #include "store/inside.h"
 
-#define PIECE ((size_t)1 << 20)
+#define PIECE ((size_t)256 << 10) /* what a CPU's cache holds */
 #define FLUSH ((uint64_t)16 << 20)
 
 struct store_follow {

@@ -76,10 +76,13 @@ struct store_updated {
 };
 /*
  * Completes the file, of which there may be `have` bytes, by the map: from other images of the store, and from url. 1 when all of it is
- * there, each chunk as the map says; 0 when that is not worth while or the server cannot do it; -1 on errors that a download would have,
- * too.
+ * there, what came from url as the map says, and the rest too unless something has rotted; 0 when that is not worth while or the server
+ * cannot do it; -1 on errors that a download would have, too.
+ *
+ * With `mend`, after that has given another hash than it should: replaces the chunks that are not as the map says by those of url. 0 also
+ * when there are none.
  */
-int store_update(struct image_store *s, const struct gvmi_chunk_map *map, const char *url, int fd, uint64_t have,
+int store_update(struct image_store *s, const struct gvmi_chunk_map *map, const char *url, int fd, uint64_t have, bool mend,
                  struct store_follow *follow, struct store_updated *out, struct gv_error *err);
 
 struct store_range {
