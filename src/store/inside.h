@@ -112,6 +112,11 @@ int store_follow_start(struct store_follow **out, int fd, struct gv_error *err);
 void store_follow_reset(struct store_follow *f);
 /* There are `have` bytes now. */
 void store_follow_have(struct store_follow *f, uint64_t have);
+/* A buffer for STORE_PIECE bytes; waits until the hash needs one less. store_follow_filled() gives it back. */
+#define STORE_PIECE ((uint32_t)256 << 10) /* what a CPU's cache holds */
+unsigned char *store_follow_buffer(struct store_follow *f) __attribute__((returns_nonnull));
+/* There are n bytes more in the file, from `at` on, where it ended so far, and they are those in the buffer. */
+void store_follow_filled(struct store_follow *f, uint64_t at, size_t n);
 /* Waits until all `size` bytes are hashed. */
 int store_follow_finish(struct store_follow *f, uint64_t size, char hash[GV_SHA3_224_HEX], struct gv_error *err);
 /* Ends the thread. NULL is fine. */

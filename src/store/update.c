@@ -20,11 +20,10 @@
 #include "store/inside.h"
 
 #define MAP_FILE_MAX ((size_t)32 << 20)
-#define OTHERS_MAX 8               /* images that are looked into, the most recently used ones */
-#define OTHERS_READ_MAX 2          /* of those, without a map, which have to be read for it */
-#define PIECE ((uint64_t)4 << 20)  /* of one request, in memory */
-#define COPY ((uint64_t)256 << 10) /* at once: what a CPU's cache holds */
-#define GAP ((uint64_t)32 << 10)   /* fetched rather than to ask twice */
+#define OTHERS_MAX 8              /* images that are looked into, the most recently used ones */
+#define OTHERS_READ_MAX 2         /* of those, without a map, which have to be read for it */
+#define PIECE ((uint64_t)4 << 20) /* of one request, in memory */
+#define GAP ((uint64_t)32 << 10)  /* fetched rather than to ask twice */
 #define REQUESTS_MAX 128
 #define WORTH_PERCENT 90 /* of what is missing; above it a plain download is as good */
 
@@ -238,10 +237,8 @@ static bool round_plan(struct update *u, size_t first)
 
 /* ---- doing it ---- */
 
-/* The file goes up to there. */
-static void tell(struct update *u, uint64_t have)
+static void show(const struct update *u, uint64_t have)
 {
-    store_follow_have(u->follow, have);
     gv_progress_update(u->store->options.progress, "downloading", have, u->map->file_size);
 }
 
@@ -249,14 +246,14 @@ static void tell(struct update *u, uint64_t have)
 static int put_range(struct update *u, size_t from, const struct gv_buf *body, struct gv_error *err)
 {
     u->out->fetched += body->len;
-    for (size_t at = 0, i = from; at < body->len; at += u->map->chunks[i].length, i++) {
-        const struct gvmi_chunk *c = &u->map->chunks[i];
-        if (!is_chunk(c, body->data + at))
+    for (size_t at = 0, i = from; at < body->len; at += u->map->chunks[i].length, i++)
+        if (!is_chunk(&u->map->chunks[i], body->data + at))
             return 0;
-        if (gv_pwrite_full(u->fd, body->data + at, c->length, c->offset) < 0)
-            return gv_error_errno(err, "cannot write what comes from `%.300s`", u->url);
-        tell(u, c->offset + c->length);
-    }
+    uint64_t start = u->map->chunks[from].offset;
+    if (gv_pwrite_full(u->fd, body->data, body->len, start) < 0)
+        return gv_error_errno(err, "cannot write what comes from `%.300s`", u->url);
+    store_follow_have(u->follow, start + body->len);
+    show(u, start + body->len);
     return 1;
 }
 
@@ -266,12 +263,18 @@ static int copy_chunks(struct update *u, size_t from, size_t to, struct gv_error
     const struct gvmi_chunk *c = u->map->chunks;
     const struct place *p = u->plan[from];
     uint64_t start = c[from].offset, end = c[to - 1].offset + c[to - 1].length;
-    ssize_t got = gv_pread_full(p->image->fd, u->buffer, (size_t)(end - start), p->offset);
-    /* What that image does not have any more is wrong here, like anything else that has rotted. */
-    if ((got > 0 && gv_pwrite_full(u->fd, u->buffer, (size_t)got, start) < 0) ||
-        (got != (ssize_t)(end - start) && ftruncate(u->fd, (off_t)end) < 0))
-        return gv_error_errno(err, "cannot write what comes from `%.300s`", u->url);
-    tell(u, end);
+    for (uint64_t at = start; at < end;) {
+        size_t n = end - at < STORE_PIECE ? (size_t)(end - at) : STORE_PIECE;
+        unsigned char *buffer = store_follow_buffer(u->follow);
+        ssize_t got = gv_pread_full(p->image->fd, buffer, n, p->offset + (at - start));
+        if (got < (ssize_t)n) /* what that image does not have any more is wrong here, like anything else that has rotted */
+            memset(buffer + (got > 0 ? got : 0), 0, n - (size_t)(got > 0 ? got : 0));
+        if (gv_pwrite_full(u->fd, buffer, n, at) < 0)
+            return gv_error_errno(err, "cannot write what comes from `%.300s`", u->url);
+        store_follow_filled(u->follow, at, n);
+        at += n;
+        show(u, at);
+    }
     return 1;
 }
 
@@ -280,7 +283,7 @@ static size_t step_end(const struct update *u, size_t i)
 {
     const struct gvmi_chunk *c = u->map->chunks;
     const struct place *p = u->plan[i];
-    uint64_t most = p ? COPY : PIECE;
+    uint64_t most = p ? UINT64_MAX : PIECE;
     size_t to = i + 1;
     for (; to < u->map->count && c[to].offset + c[to].length - c[i].offset <= most; to++) {
         const struct place *q = u->plan[to];
@@ -310,7 +313,7 @@ static int carry_out(struct update *u, size_t first, struct gv_error *err)
         int status = 1;
         to = step_end(u, i);
         if (u->plan[i] == IN_PLACE)
-            tell(u, u->map->chunks[to - 1].offset + u->map->chunks[to - 1].length);
+            store_follow_have(u->follow, u->map->chunks[to - 1].offset + u->map->chunks[to - 1].length);
         else if (u->plan[i])
             status = copy_chunks(u, i, to, err);
         else if ((status = store_ranges_next(ranges, &body, err)) == 1)
