@@ -130,7 +130,7 @@ static void test_full(void **state)
     for (unsigned char i = 0; r == 0 && i < 200; i++) {
         struct fake k;
         make(&k, i, 100);
-        r = model_upload_add(f->db, &k.d, k.bytes, sizeof(k.bytes), 1000, 1000, &err);
+        r = model_upload_add(f->db, &k.d, k.bytes, sizeof(k.bytes), 0, 1000, 1000, &err);
     }
     assert_int_equal(r, -1);
     assert_int_equal(err.sys, ENOSPC);
