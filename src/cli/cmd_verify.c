@@ -131,7 +131,10 @@ static int verify_all(const struct verify_args *a)
         if (!list.entries[i].size)
             continue;
         gv_error_clear(&err);
-        bool bad = store_verify(store, list.entries[i].hash, &health, &err) < 0 || health == STORE_LOST;
+        int r = store_verify(store, list.entries[i].hash, &health, &err);
+        if (r < 0 && err.code == GV_E_NOT_FOUND)
+            continue; /* removed since the list was made */
+        bool bad = r < 0 || health == STORE_LOST;
         cli_progress_hide(progress);
         print_stored(a, &list.entries[i], health, bad ? &err : NULL, &elements);
         fflush(stdout);

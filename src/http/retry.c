@@ -95,6 +95,16 @@ struct memory {
     size_t max;
 };
 
+/* Room for all of it at once, when it says how much that is. */
+static int memory_begin(void *user, const struct http_response *r, struct gv_error *err)
+{
+    (void)err;
+    struct memory *m = user;
+    if (r->length > 0 && (uint64_t)r->length <= m->max)
+        gv_buf_reserve(m->body, (size_t)r->length);
+    return 0;
+}
+
 static int memory_data(void *user, const void *p, size_t n, struct gv_error *err)
 {
     struct memory *m = user;
@@ -108,7 +118,9 @@ int http_fetch(struct http_client *c, const struct http_request *request, size_t
 {
     struct attempts a = attempts_for(c, request);
     struct memory memory = { .body = &out->body, .max = max };
-    const struct http_sink sink = { .data = memory_data, .user = &memory, .whole_ms = request->body_size > LARGE_BODY ? 0 : WHOLE_MS };
+    const struct http_sink sink = {
+        .begin = memory_begin, .data = memory_data, .user = &memory, .whole_ms = request->body_size > LARGE_BODY ? 0 : WHOLE_MS
+    };
     for (;;) {
         struct gv_error why = GV_ERROR_INIT;
         enum http_outcome outcome = http_exchange(c, request, NULL, NULL, &sink, out, &why);

@@ -11,6 +11,8 @@
 
 /* ---- collection ---- */
 
+#define LEFT_ALONE 600 /* seconds that a tag may come late, or move over another one */
+
 struct sweep {
     struct db *db;
     struct gv_error *err;
@@ -26,7 +28,7 @@ static int known(void *user, const unsigned char hash[GV_SHA3_224_SIZE])
 static int collect(struct server *s, struct db *db, struct gv_error *err)
 {
     const struct serve_options *o = s->options;
-    int64_t now = server_now(), images = 0;
+    int64_t now = server_now(), images = 0, more = 0;
     uint64_t uploads = 0, files = 0;
     struct sweep sweep = { db, err };
     if (uploads_expire(s->uploads, db, now - (int64_t)(o->upload_expiry / 1000), &uploads, err) < 0)
@@ -34,6 +36,10 @@ static int collect(struct server *s, struct db *db, struct gv_error *err)
     /* Nobody may find an image in the database whose file goes at this moment, and publish it as there already. */
     pthread_mutex_lock(&s->disk.publish);
     int r = model_expire(db, now - (int64_t)(o->anonymous_expiry / 1000), &images, err);
+    /* Uploads have been let in by the quota, but tags move, and what they leave behind is more and more. */
+    if (r == 0)
+        r = model_evict(db, now - LEFT_ALONE, o->anonymous_quota, &more, err);
+    images += more;
     if (r == 0)
         r = disk_sweep_images(&s->disk, known, &sweep, &files, err);
     pthread_mutex_unlock(&s->disk.publish);

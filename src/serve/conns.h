@@ -13,11 +13,15 @@
 
 enum conn_state { CONN_IDLE, CONN_RECEIVING, CONN_BUSY };
 
+struct certificate;
+
 struct conn {
     int fd;
     enum conn_state state;
-    uint64_t since;    /* ms: of the state */
-    uint64_t received; /* bytes since then */
+    uint64_t since;                  /* ms: of the state */
+    uint64_t received;               /* bytes since then */
+    struct certificate *certificate; /* that it has begun with; the owner gives it back */
+    void *request;                   /* that has begun and not ended; the owner's, too */
     struct conn *next, *previous;
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "serve/db.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <string.h>
@@ -63,7 +64,9 @@ static const char *const versions[] = {
 
 static int failed(struct db *db, struct gv_error *err, const char *what)
 {
-    return gv_error_set(err, GV_E_IO, 0, "the registry's database: %s: %s", what, sqlite3_errmsg(db->handle));
+    int code = sqlite3_errcode(db->handle) & 0xff;
+    bool full = code == SQLITE_FULL || (code == SQLITE_IOERR && sqlite3_system_errno(db->handle) == ENOSPC);
+    return gv_error_set(err, GV_E_IO, full ? ENOSPC : 0, "the registry's database: %s: %s", what, sqlite3_errmsg(db->handle));
 }
 
 static int exec(struct db *db, const char *sql, struct gv_error *err)

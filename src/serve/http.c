@@ -136,12 +136,22 @@ struct db *request_db(struct request *r)
     return db;
 }
 
-/* Behind a proxy the last address is the one that the proxy has seen itself. */
+static enum MHD_Result keep_last(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    (void)kind;
+    if (value && strcasecmp(name, "X-Forwarded-For") == 0)
+        *(const char **)cls = value;
+    return MHD_YES;
+}
+
+/* Behind a proxy the last address is the one that the proxy has seen itself. Some proxies write it behind those before it, others in a line of its own. */
 static struct address client_address(struct request *r)
 {
     const union MHD_ConnectionInfo *info = r->server->mhd->get_connection_info(r->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     struct address address = address_of(info ? info->client_addr : NULL), told;
-    const char *forwarded = r->server->options->trust_proxy ? request_header(r, "X-Forwarded-For") : NULL;
+    const char *forwarded = NULL;
+    if (r->server->options->trust_proxy)
+        r->server->mhd->get_connection_values(r->connection, MHD_HEADER_KIND, keep_last, &forwarded);
     if (!forwarded)
         return address;
     const char *last = strrchr(forwarded, ',');
@@ -152,11 +162,42 @@ static struct address client_address(struct request *r)
 
 /* ---- the way of a request ---- */
 
+static struct conn *conn_of(const struct server *s, struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info = s->mhd->get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info ? info->socket_context : NULL;
+}
+
+static void request_free(struct request *r)
+{
+    if (r->free_user)
+        r->free_user(r);
+    form_free(r->form);
+    if (r->response)
+        r->server->mhd->destroy_response(r->response);
+    gv_buf_clear(&r->body);
+    free(r->target);
+    free(r->url);
+    free(r);
+}
+
+/* The library says nothing of the end of a request whose arguments have no room in its memory: it is released with the next one, or the connection. */
+static void forget(struct conn *conn)
+{
+    if (conn->request)
+        request_free(conn->request);
+    conn->request = NULL;
+}
+
 void *http_begin(void *cls, const char *uri, struct MHD_Connection *connection)
 {
-    (void)connection;
     struct request *r = gv_new(struct request);
     r->server = cls;
+    r->conn = conn_of(cls, connection);
+    if (r->conn) {
+        forget(r->conn);
+        r->conn->request = r;
+    }
     r->target = gv_strndup(uri, strnlen(uri, TARGET_MAX));
     r->method = "-";
     r->has_nul = strstr(uri, "%00") != NULL;
@@ -189,6 +230,11 @@ static uint64_t max_body(const struct request *r)
     return !r->route ? DRAIN_MAX : r->route->max_body ? r->route->max_body : r->server->options->max_image + FORM_MORE;
 }
 
+static void too_large(struct request *r)
+{
+    answer_text(r, 413, "the request is larger than the %" PRIu64 " bytes allowed", max_body(r));
+}
+
 static void find_route(struct request *r, unsigned method)
 {
     unsigned allowed = 0;
@@ -205,7 +251,7 @@ static void find_route(struct request *r, unsigned method)
     }
     const char *told = request_header(r, "Content-Length");
     if (told && (!form_number(told, UINT64_MAX, &length) || length > max_body(r)))
-        answer_text(r, 413, "the request is larger than the %" PRIu64 " bytes allowed", max_body(r));
+        too_large(r);
     else if (r->route->body == BODY_FORM && !(r->form = form_new(r->server->mhd, r->connection, r->route->file, r)))
         answer_text(r, 415, "this has to be a form (multipart/form-data)");
 }
@@ -228,9 +274,7 @@ static enum MHD_Result queue(struct request *r)
 static enum MHD_Result begin(struct request *r, struct MHD_Connection *connection, const char *url, const char *method)
 {
     struct server *s = r->server;
-    const union MHD_ConnectionInfo *info = s->mhd->get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     r->connection = connection;
-    r->conn = info ? info->socket_context : NULL;
     r->url = gv_strdup(url);
     r->state = REQUEST_RECEIVING;
     r->address = client_address(r);
@@ -266,7 +310,9 @@ static enum MHD_Result receive(struct request *r, const char *data, size_t n)
     r->server->metrics.received += n;
     if (r->conn)
         conns_received(&r->server->conns, r->conn, n);
-    if (r->received > max_body(r) || (r->response && r->received > DRAIN_MAX))
+    if (!r->response && r->received > max_body(r))
+        too_large(r);
+    if (r->response && r->received > DRAIN_MAX)
         return MHD_NO;
     if (r->form && !r->response)
         form_add(r->form, data, n);
@@ -337,22 +383,16 @@ void http_completed(void *cls, struct MHD_Connection *connection, void **request
     if (!r)
         return;
     *request = NULL;
+    if (r->conn)
+        r->conn->request = NULL;
     bool complete = code == MHD_REQUEST_TERMINATED_COMPLETED_OK && r->state == REQUEST_DONE;
-    if (r->free_user)
-        r->free_user(r);
     if (r->state != REQUEST_NEW) {
         set_conn(r, CONN_IDLE);
         s->metrics.aborted += !complete;
         http_log(r, complete);
         s->active--;
     }
-    form_free(r->form);
-    if (r->response)
-        s->mhd->destroy_response(r->response);
-    gv_buf_clear(&r->body);
-    free(r->target);
-    free(r->url);
-    free(r);
+    request_free(r);
 }
 
 void http_connection(void *cls, struct MHD_Connection *connection, void **context, enum MHD_ConnectionNotificationCode code)
@@ -360,10 +400,18 @@ void http_connection(void *cls, struct MHD_Connection *connection, void **contex
     struct server *s = cls;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *info = s->mhd->get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-        if (info)
-            *context = conns_add(&s->conns, info->connect_fd, server_ticks());
+        if (!info)
+            return;
+        struct conn *conn = conns_add(&s->conns, info->connect_fd, server_ticks());
+        info = s->tls ? s->mhd->get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION) : NULL;
+        if (info && info->tls_session)
+            conn->certificate = tls_certify(s->tls, info->tls_session);
+        *context = conn;
     } else if (*context) {
-        conns_remove(&s->conns, *context);
+        struct conn *conn = *context;
+        forget(conn);
+        tls_give_back(conn->certificate);
+        conns_remove(&s->conns, conn);
         *context = NULL;
     }
 }

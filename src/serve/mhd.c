@@ -21,6 +21,7 @@ static void load(void)
         ENTRY(suspend_connection),
         ENTRY(resume_connection),
         ENTRY(lookup_connection_value),
+        ENTRY(get_connection_values),
         ENTRY(get_connection_info),
         ENTRY(queue_response),
         ENTRY(create_response_from_buffer),

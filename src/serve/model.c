@@ -232,6 +232,17 @@ int model_expire(struct db *db, int64_t before, int64_t *count, struct gv_error 
     return 0;
 }
 
+int model_evict(struct db *db, int64_t before, uint64_t most, int64_t *count, struct gv_error *err)
+{
+    static const char sql[] =
+        "DELETE FROM image WHERE untagged <= ? AND id IN (SELECT id FROM (SELECT id, SUM(size) OVER (ORDER BY untagged DESC, id DESC)"
+        " AS together FROM image WHERE untagged IS NOT NULL) WHERE together > ?)";
+    if (db_run(db, err, sql, "ii", before, (int64_t)(most < INT64_MAX ? most : INT64_MAX)) < 0)
+        return -1;
+    *count = db_changes(db);
+    return 0;
+}
+
 int model_totals(struct db *db, struct totals *out, struct gv_error *err)
 {
     static const char sql[] = "SELECT (SELECT COUNT(*) FROM image), (SELECT COALESCE(SUM(size), 0) FROM image),"

@@ -60,6 +60,8 @@ int model_publish(struct db *db, int64_t upload, const struct descriptor *d, int
 int model_descriptor_add(struct db *db, const struct descriptor *d, int64_t image, struct gv_error *err);
 /* Removes the images that have had no tag since `before`: the database's part. How many. */
 int model_expire(struct db *db, int64_t before, int64_t *count, struct gv_error *err);
+/* Of the images without a tag: removes those that have had none since `before`, the oldest first, until all together have at most most bytes. How many. */
+int model_evict(struct db *db, int64_t before, uint64_t most, int64_t *count, struct gv_error *err);
 
 /* Whether `more` fits into a quota of which `used` is gone. */
 static inline bool quota_fits(uint64_t used, uint64_t more, uint64_t quota)

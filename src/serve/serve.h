@@ -56,8 +56,9 @@ struct serve_options {
 struct serve_options serve_defaults(void);
 
 /*
- * Serves until SIGTERM or SIGINT, then lets running requests end for the time of grace (a second signal ends that), and returns 0. Takes the two
- * signals for itself and starts threads: for the main thread of a program that does nothing else. GV_E_BUSY when the directory has a server.
+ * Serves until SIGTERM or SIGINT, then lets running requests end for the time of grace (a second signal ends that), and returns 0. On SIGHUP, and when
+ * the files of the certificate have changed, new connections get what is in them now. Takes the three signals for itself and starts threads: for the
+ * main thread of a program that does nothing else. GV_E_BUSY when the directory has a server.
  */
 int serve_run(const struct serve_options *options, const struct gv_log *log, struct gv_error *err);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * The server as a whole: what it is made of, its clock, and its end. libmicrohttpd's threads accept, read and write (epoll, sendfile); the threads of
- * jobs do what waits for the disk; the main thread waits for signals, and every second looks after connections and statistics, and now and then has
- * collected what expired.
+ * jobs do what waits for the disk; the main thread waits for signals, and every second looks after connections, statistics and the certificate, and
+ * now and then has collected what expired.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +25,6 @@
 #define UPLOAD_RATE 1024U               /* least bytes a second */
 #define BURST_SECONDS 2U
 #define JOBS_GRACE 5000U /* ms that what has begun gets in any case */
-#define TLS_FILE_MAX ((size_t)1 << 20)
 
 struct serve_options serve_defaults(void)
 {
@@ -56,7 +55,8 @@ struct serve_options serve_defaults(void)
 static int split_listen(const char *text, char **host, char **port, struct gv_error *err)
 {
     const char *colon = strrchr(text, ':');
-    if (!colon || colon == text || !colon[1])
+    uint64_t number;
+    if (!colon || colon == text || !form_number(colon + 1, UINT16_MAX, &number))
         return gv_error_set(err, GV_E_USAGE, 0, "`%s` is not an address to listen at; write ADDR:PORT, as in 127.0.0.1:8080", text);
     size_t n = (size_t)(colon - text);
     bool brackets = text[0] == '[' && text[n - 1] == ']' && n > 2;
@@ -118,7 +118,7 @@ static int start_daemon(struct server *s, int listening, struct MHD_Daemon **out
     if (o->tls_cert) {
         if (s->mhd->is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
             return gv_error_set(err, GV_E_UNSUPPORTED, 0, "this libmicrohttpd was built without TLS; use Debian's, or a proxy");
-        if (gv_read_file(o->tls_cert, TLS_FILE_MAX, &cert, err) < 0 || gv_read_file(o->tls_key, TLS_FILE_MAX, &key, err) < 0)
+        if (tls_new(&s->tls, o->tls_cert, o->tls_key, &cert, &key, err) < 0)
             return -1;
         flags |= MHD_USE_TLS;
         tls[0] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_MEM_CERT, 0, gv_buf_str(&cert) };
@@ -133,8 +133,7 @@ static int start_daemon(struct server *s, int listening, struct MHD_Daemon **out
         o->trust_proxy ? 0 : (unsigned)o->max_address, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)((o->idle_timeout + 999) / 1000),
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, MEMORY_LIMIT, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
     if (!*out)
-        return gv_error_set(err, GV_E_IO, 0, "libmicrohttpd cannot start%s",
-                            o->tls_cert ? "; are the files of --tls-cert and --tls-key PEM, and do they belong together?" : "");
+        return gv_error_set(err, GV_E_IO, 0, "libmicrohttpd cannot start");
     return 0;
 }
 
@@ -157,6 +156,7 @@ static void server_clear(struct server *s)
     limits_free(s->logins);
     db_pool_free(s->dbs);
     conns_clear(&s->conns);
+    tls_free(s->tls);
     disk_close(&s->disk);
     free(s->url);
     free(s);
@@ -213,7 +213,7 @@ static void collect_job(void *arg)
     server_collect(arg);
 }
 
-/* Until a signal says that it is enough. */
+/* Until a signal says that it is enough; SIGHUP says that the certificate is another one. */
 static void look_after(struct server *s, const sigset_t *signals)
 {
     const struct serve_options *o = s->options;
@@ -221,7 +221,12 @@ static void look_after(struct server *s, const sigset_t *signals)
     const struct timespec wait = { (time_t)(tick / 1000), (long)(tick % 1000) * 1000000 };
     server_make_chunks(s);
     jobs_submit(s->jobs, collect_job, s);
-    while (sigtimedwait(signals, NULL, &wait) < 0) {
+    for (;;) {
+        int signal = sigtimedwait(signals, NULL, &wait);
+        if (signal == SIGTERM || signal == SIGINT)
+            return;
+        if (s->tls)
+            tls_renew(s->tls, signal == SIGHUP, s->log);
         uint64_t now = server_ticks();
         s->metrics.reaped += conns_reap(&s->conns, now, o->idle_timeout, UPLOAD_RATE);
         flush_usage(s);
@@ -246,11 +251,13 @@ static void refuse_connections(int listening)
 static bool end(struct server *s, struct MHD_Daemon *daemon, int listening, const sigset_t *signals)
 {
     const struct timespec moment = { 0, 20000000 };
+    sigset_t again = *signals;
+    sigdelset(&again, SIGHUP);
     uint64_t deadline = server_ticks() + s->options->grace;
     s->ending = true;
     refuse_connections(listening);
     while (s->active > 0 && server_ticks() < deadline)
-        if (sigtimedwait(signals, NULL, &moment) >= 0)
+        if (sigtimedwait(&again, NULL, &moment) >= 0)
             break;
     if (s->active > 0)
         gv_note(s->log, "%llu requests are broken off", (unsigned long long)s->active);
@@ -271,6 +278,7 @@ int serve_run(const struct serve_options *options, const struct gv_log *log, str
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
     int rc = pthread_sigmask(SIG_BLOCK, &signals, NULL); /* before there are threads, which inherit it */
     if (rc != 0)
         return gv_error_set(err, GV_E_IO, rc, "cannot block signals");

@@ -21,6 +21,7 @@
 #include "serve/mhd.h"
 #include "serve/model.h"
 #include "serve/serve.h"
+#include "serve/tls.h"
 #include "serve/uploads.h"
 #include "serve/usage.h"
 
@@ -46,6 +47,7 @@ struct server {
     struct jobs *maps;  /* chunk maps, one after the other */
     struct limits *rate, *logins;
     struct conns conns;
+    struct tls *tls; /* NULL without */
     struct usage *usage;
     struct metrics metrics;
     char *url;                      /* where it listens */

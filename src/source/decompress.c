@@ -15,7 +15,8 @@
 
 #define INPUT_SIZE ((size_t)128 * 1024)
 #define XZ_MEMORY ((uint64_t)128 << 20)
-#define ZSTD_WINDOW_LOG 27 /* 128 MiB, the most that zstd itself decodes unless asked for more */
+#define GZIP_RESERVED 0xe0U /* of the flags: with one of these, what follows need not be what we know (RFC 1952, 2.3.1.2) */
+#define ZSTD_WINDOW_LOG 27  /* 128 MiB, the most that zstd itself decodes unless asked for more */
 
 struct decompress_stream {
     struct stream base;
@@ -28,7 +29,7 @@ struct decompress_stream {
     bool padding;   /* only zero bytes may follow */
     bool ended;
     union {
-        struct inflate_state *gzip;
+        struct gzip_member *gzip;
         ZSTD_DStream *zstd;
         lzma_stream xz;
         bz_stream bzip2;
@@ -47,36 +48,56 @@ struct decompressor {
 
 /* ---- gzip (RFC 1952), by ISA-L ---- */
 
+struct gzip_member {
+    struct inflate_state state;
+    struct isal_gzip_header header;
+    bool in_header;
+};
+
+static void gzip_begin(struct gzip_member *m)
+{
+    isal_inflate_init(&m->state);
+    m->state.crc_flag = ISAL_GZIP_NO_HDR_VER; /* the header is read by itself; what is behind the data is checked */
+    isal_gzip_header_init(&m->header);
+    m->in_header = true;
+}
+
 static int gzip_open(struct decompress_stream *d)
 {
     d->u.gzip = gv_alloc(sizeof(*d->u.gzip));
-    isal_inflate_init(d->u.gzip);
-    d->u.gzip->crc_flag = ISAL_GZIP;
+    gzip_begin(d->u.gzip);
     return 0;
 }
 
 static ssize_t gzip_step(struct decompress_stream *d, unsigned char *out, size_t n, const char **why)
 {
-    struct inflate_state *g = d->u.gzip;
+    struct gzip_member *m = d->u.gzip;
+    struct inflate_state *g = &m->state;
     if (d->between) {
         if (d->len > d->at && d->in[d->at] == 0) {
             d->padding = true; /* tape blocks and some writers pad with zeros */
             return 0;
         }
-        isal_inflate_reset(g);
-        g->crc_flag = ISAL_GZIP;
+        gzip_begin(m);
         d->between = false;
     }
     g->next_in = d->in + d->at;
     g->avail_in = (uint32_t)(d->len - d->at);
     g->next_out = out;
     g->avail_out = (uint32_t)n;
-    int status = isal_inflate(g);
+    int status = m->in_header ? isal_read_gzip_header(g, &m->header) : isal_inflate(g);
     d->at = d->len - g->avail_in;
     if (status == ISAL_INCORRECT_CHECKSUM)
         *why = "its checksum is wrong";
     if (status != ISAL_DECOMP_OK && status != ISAL_END_INPUT && status != ISAL_OUT_OVERFLOW)
         return -1;
+    if (m->in_header && status == ISAL_DECOMP_OK) {
+        m->in_header = false;
+        if (m->header.flags & GZIP_RESERVED) {
+            *why = "its header has flags that nobody knows";
+            return -1;
+        }
+    }
     d->between = g->block_state == ISAL_BLOCK_FINISH;
     return (ssize_t)(n - g->avail_out);
 }

@@ -85,33 +85,6 @@ static struct stream *progress_new(struct stream *inner, struct load *load)
     return &p->base;
 }
 
-/* The digest of the uncompressed layer, as a follower. */
-struct diff_check {
-    struct gv_hash *hash;
-    const struct digest *expected;
-};
-
-static int diff_data(void *user, const unsigned char *p, size_t n, struct gv_error *err)
-{
-    (void)err;
-    gv_hash_update(((struct diff_check *)user)->hash, p, n);
-    return 0;
-}
-
-static int diff_end(void *user, struct gv_error *err)
-{
-    struct diff_check *d = user;
-    struct digest have = { .kind = d->expected->kind };
-    have.size = gv_hash_final(d->hash, have.bytes);
-    if (digest_equal(&have, d->expected))
-        return 0;
-    char want[DIGEST_SHORT], is[DIGEST_SHORT];
-    digest_short(want, d->expected);
-    digest_short(is, &have);
-    return gv_error_set(err, GV_E_CORRUPT, 0, "its content has the digest %s... and not %s..., as the configuration says (diff_id)", is,
-                        want);
-}
-
 static int read_entries(struct load *l, struct stream *s, uint32_t file, uint64_t base, struct gv_error *err)
 {
     CLEANUP(tar_reader) struct tar_reader *r = tar_reader_new(s);
@@ -141,28 +114,38 @@ static int read_layer(struct load *l, const struct plan_layer *layer, const stru
         return -1;
     uint64_t base = compression == COMPRESSION_NONE ? b->offset : spool.at;
 
-    struct diff_check check = { .expected = &layer->diff_id };
+    struct stream *s = progress_new(stream_file_new(b->fd, b->offset, b->size), l);
+    struct digest_check stored = { 0 }, diff = { 0 };
     struct stream_follower followers[PUMP_FOLLOWERS];
     size_t count = 0;
+    if (layer->digest.size) {
+        digest_check_begin(&stored, "the digest", &layer->digest);
+        followers[count++] = digest_check_follower(&stored);
+    }
+    if (compression != COMPRESSION_NONE && count) {
+        s = stream_pump_new(s, followers, count, l->threads);
+        count = 0;
+    }
     /* An uncompressed blob is its own content: one digest then says both. */
-    bool same = compression == COMPRESSION_NONE && layer->digest.size && digest_equal(&layer->digest, &layer->diff_id);
-    if (layer->diff_id.size && !same) {
-        check.hash = gv_hash_new(layer->diff_id.kind);
-        followers[count++] = (struct stream_follower){ .data = diff_data, .end = diff_end, .user = &check };
+    if (layer->diff_id.size && !(count && digest_equal(&layer->digest, &layer->diff_id))) {
+        digest_check_begin(&diff, "the digest of its content (diff_id)", &layer->diff_id);
+        followers[count++] = digest_check_follower(&diff);
     }
     if (spool.fd >= 0)
         followers[count++] = spool_follower(&spool);
 
-    struct stream *s = progress_new(stream_file_new(b->fd, b->offset, b->size), l);
-    if (layer->digest.size)
-        s = stream_verify_new(s, &layer->digest);
     s = stream_limit_new(stream_decompress_new(s, compression), &l->budget);
     s = stream_pump_new(s, followers, count, l->threads);
-    int status = read_entries(l, s, file, base, err);
-    if (status == 0)
-        status = stream_pump_finish(s, err);
+    struct gv_error failure = GV_ERROR_INIT;
+    int status = read_entries(l, s, file, base, &failure);
+    /* On to the end, where digests and checksums are; when one is wrong, that is also why the entries make no sense. */
+    if ((status == 0 || failure.code == GV_E_FORMAT) && stream_skip(s, INT64_MAX, &failure) < 0)
+        status = -1;
+    if (status < 0 && err)
+        *err = failure;
     stream_close(s); /* first: its threads use what follows */
-    gv_hash_free(check.hash);
+    digest_check_clear(&stored);
+    digest_check_clear(&diff);
     if (status == 0 && spool.fd >= 0)
         store_spool_end(l->store, &spool);
     return status;

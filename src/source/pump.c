@@ -2,7 +2,8 @@
 /*
  * The pump: a ring of chunks between one producer thread, which reads the stages below, and several consumers, which all see every chunk:
  * the reader (whoever calls stream_read) and the followers, each in its own thread. A chunk is free again when the slowest has left it.
- * Nothing is copied on the way but what the reader asks for; skipping costs nothing.
+ * Nothing is copied on the way but what the reader asks for; skipping costs nothing. Chunks are shown, and the producer is woken, some at a
+ * time: a switch of threads for each would cost as much as a tenth of inflating it.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -10,7 +11,8 @@
 
 #include "source/stream.h"
 
-#define SLOTS 8
+#define SLOTS 32U                      /* what is inflated in some 8 ms: a thread that waits so long for a CPU holds nobody up */
+#define BATCH 8U                       /* divides SLOTS */
 #define CONSUMERS (1 + PUMP_FOLLOWERS) /* consumer 0 is the reader */
 
 struct pump_stream;
@@ -31,17 +33,24 @@ struct pump_stream {
     size_t fill[SLOTS];
     size_t at; /* of the reader in its chunk */
 
-    pthread_mutex_t lock; /* for all below */
-    pthread_cond_t changed;
-    uint64_t produced;        /* chunks */
-    uint64_t done[CONSUMERS]; /* chunks left behind */
-    bool ended;               /* no chunk comes after `produced` */
-    bool stop;                /* somebody failed or the stream is being closed */
-    struct gv_error error;    /* the first failure, code 0 if none */
+    pthread_mutex_t lock;       /* for all below */
+    pthread_cond_t more, space; /* for the consumers, for the producer */
+    uint64_t produced;          /* chunks */
+    uint64_t shown;             /* of them, to the consumers */
+    uint64_t done[CONSUMERS];   /* chunks left behind */
+    bool ended;                 /* no chunk comes after `produced` */
+    bool stop;                  /* somebody failed or the stream is being closed */
+    struct gv_error error;      /* the first failure, code 0 if none */
 
     pthread_t producer;
     struct follower_thread follower_threads[PUMP_FOLLOWERS];
 };
+
+static void wake_all(struct pump_stream *p)
+{
+    pthread_cond_broadcast(&p->more);
+    pthread_cond_signal(&p->space);
+}
 
 /* The lock must be held. The first failure counts. */
 static void fail(struct pump_stream *p, const struct gv_error *e)
@@ -49,7 +58,8 @@ static void fail(struct pump_stream *p, const struct gv_error *e)
     if (!p->error.code)
         p->error = *e;
     p->stop = true;
-    pthread_cond_broadcast(&p->changed);
+    p->shown = p->produced;
+    wake_all(p);
 }
 
 static uint64_t slowest(const struct pump_stream *p)
@@ -61,13 +71,20 @@ static uint64_t slowest(const struct pump_stream *p)
     return least;
 }
 
+/* The lock must be held. */
+static void left_behind(struct pump_stream *p, uint64_t *done)
+{
+    if (++*done % BATCH == 0)
+        pthread_cond_signal(&p->space);
+}
+
 static void *produce(void *user)
 {
     struct pump_stream *p = user;
     pthread_mutex_lock(&p->lock);
     while (!p->ended && !p->stop) {
         if (p->produced - slowest(p) >= SLOTS) {
-            pthread_cond_wait(&p->changed, &p->lock);
+            pthread_cond_wait(&p->space, &p->lock);
             continue;
         }
         size_t slot = p->produced % SLOTS;
@@ -84,7 +101,10 @@ static void *produce(void *user)
             p->produced++;
         if ((size_t)got < PUMP_CHUNK)
             p->ended = true;
-        pthread_cond_broadcast(&p->changed);
+        if (p->ended || p->produced % BATCH == 0) {
+            p->shown = p->produced;
+            pthread_cond_broadcast(&p->more);
+        }
     }
     pthread_mutex_unlock(&p->lock);
     return NULL;
@@ -99,9 +119,9 @@ static void *follow(void *user)
     struct gv_error e = GV_ERROR_INIT;
     pthread_mutex_lock(&p->lock);
     while (!p->stop) {
-        bool more = *done < p->produced;
+        bool more = *done < p->shown;
         if (!more && !p->ended) {
-            pthread_cond_wait(&p->changed, &p->lock);
+            pthread_cond_wait(&p->more, &p->lock);
             continue;
         }
         size_t slot = *done % SLOTS;
@@ -110,11 +130,11 @@ static void *follow(void *user)
         pthread_mutex_lock(&p->lock);
         if (status < 0)
             fail(p, &e);
-        ++*done; /* one past `produced` says that the end was seen */
-        pthread_cond_broadcast(&p->changed);
+        left_behind(p, done); /* one past `produced` says that the end was seen */
         if (!more)
             break;
     }
+    pthread_cond_broadcast(&p->more); /* the reader may wait for that */
     pthread_mutex_unlock(&p->lock);
     return NULL;
 }
@@ -138,7 +158,7 @@ static void produce_inline(struct pump_stream *p)
     }
     p->fill[0] = (size_t)got;
     if (got > 0)
-        p->produced++;
+        p->shown = ++p->produced;
 }
 
 static int failed(const struct pump_stream *p, struct gv_error *err)
@@ -148,7 +168,17 @@ static int failed(const struct pump_stream *p, struct gv_error *err)
     return -1;
 }
 
-/* What is left of the reader's chunk, after waiting for one; 0 at the end, -1 on error. *data points at it. */
+/* The end is the reader's only when no follower can fail any more. */
+static bool all_followed(const struct pump_stream *p)
+{
+    for (size_t i = 1; i <= p->follower_count && p->threads; i++)
+        if (p->done[i] <= p->produced)
+            return false;
+    return true;
+}
+
+/* What is left of the reader's chunk, after waiting for one; 0 at the end, -1 on error. *data points at it. What has been produced is
+ * delivered before a failure: which of two failures (damaged data, a wrong digest) is told must not depend on whose thread is faster. */
 static ssize_t reader_chunk(struct pump_stream *p, unsigned char **data, struct gv_error *err)
 {
     size_t slot = p->threads ? p->done[0] % SLOTS : 0;
@@ -158,22 +188,19 @@ static ssize_t reader_chunk(struct pump_stream *p, unsigned char **data, struct 
     }
     pthread_mutex_lock(&p->lock);
     if (p->at) {
-        p->done[0]++;
+        left_behind(p, &p->done[0]);
         p->at = 0;
-        pthread_cond_broadcast(&p->changed);
     }
-    while (!p->stop && !p->ended && p->done[0] == p->produced) {
+    while (!p->stop && p->done[0] == p->shown && !(p->ended && all_followed(p))) {
         if (p->threads)
-            pthread_cond_wait(&p->changed, &p->lock);
+            pthread_cond_wait(&p->more, &p->lock);
         else
             produce_inline(p);
     }
-    bool bad = p->error.code != GV_OK, end = p->done[0] == p->produced;
+    bool more = p->done[0] < p->shown, bad = p->error.code != GV_OK;
     pthread_mutex_unlock(&p->lock);
-    if (bad)
-        return failed(p, err);
-    if (end)
-        return 0;
+    if (!more)
+        return bad ? failed(p, err) : 0;
     slot = p->threads ? p->done[0] % SLOTS : 0;
     *data = p->chunk[slot];
     return (ssize_t)p->fill[slot];
@@ -216,13 +243,14 @@ static void pump_close(struct stream *s)
     if (p->threads) {
         pthread_mutex_lock(&p->lock);
         p->stop = true;
-        pthread_cond_broadcast(&p->changed);
+        wake_all(p);
         pthread_mutex_unlock(&p->lock);
         pthread_join(p->producer, NULL);
         for (size_t i = 0; i < p->follower_count; i++)
             pthread_join(p->follower_threads[i].thread, NULL);
     }
-    pthread_cond_destroy(&p->changed);
+    pthread_cond_destroy(&p->more);
+    pthread_cond_destroy(&p->space);
     pthread_mutex_destroy(&p->lock);
     for (size_t i = 0; i < SLOTS; i++)
         free(p->chunk[i]);
@@ -252,7 +280,8 @@ struct stream *stream_pump_new(struct stream *inner, const struct stream_followe
     for (size_t i = 0; i < p->follower_count; i++)
         p->followers[i] = followers[i];
     pthread_mutex_init(&p->lock, NULL);
-    pthread_cond_init(&p->changed, NULL);
+    pthread_cond_init(&p->more, NULL);
+    pthread_cond_init(&p->space, NULL);
     for (size_t i = 0; i < (threads ? SLOTS : 1); i++)
         p->chunk[i] = gv_alloc(PUMP_CHUNK);
     if (threads) {
@@ -263,21 +292,4 @@ struct stream *stream_pump_new(struct stream *inner, const struct stream_followe
         }
     }
     return &p->base;
-}
-
-int stream_pump_finish(struct stream *pump, struct gv_error *err)
-{
-    struct pump_stream *p = (struct pump_stream *)pump;
-    if (pump_skip(pump, INT64_MAX, err) < 0)
-        return -1;
-    pthread_mutex_lock(&p->lock);
-    for (size_t i = 0; i < p->follower_count && p->threads && !p->error.code;) {
-        if (p->done[1 + i] > p->produced)
-            i++;
-        else
-            pthread_cond_wait(&p->changed, &p->lock);
-    }
-    bool bad = p->error.code != GV_OK;
-    pthread_mutex_unlock(&p->lock);
-    return bad ? failed(p, err) : 0;
 }

@@ -136,47 +136,40 @@ void digest_short(char out[DIGEST_SHORT], const struct digest *d)
     snprintf(out, DIGEST_SHORT, "%s:%s", d->kind == GV_HASH_SHA512 ? "sha512" : "sha256", hex);
 }
 
-struct verify_stream {
-    struct stream base;
-    struct stream *inner;
-    struct gv_hash *hash; /* NULL once the digest has been found right */
-    struct digest expected;
-};
-
-static ssize_t verify_read(struct stream *s, void *buf, size_t n, struct gv_error *err)
+void digest_check_begin(struct digest_check *c, const char *what, const struct digest *expected)
 {
-    struct verify_stream *v = (struct verify_stream *)s;
-    ssize_t got = n ? stream_read(v->inner, buf, n, err) : 0;
-    if (got > 0 && v->hash)
-        gv_hash_update(v->hash, buf, (size_t)got);
-    if (got != 0 || n == 0 || !v->hash)
-        return got;
-    struct digest found = { .kind = v->expected.kind };
-    found.size = gv_hash_final(v->hash, found.bytes);
-    gv_hash_free(v->hash);
-    v->hash = NULL;
-    if (digest_equal(&found, &v->expected))
+    *c = (struct digest_check){ .what = what, .expected = *expected, .hash = gv_hash_new(expected->kind) };
+}
+
+static int check_data(void *user, const unsigned char *p, size_t n, struct gv_error *err)
+{
+    (void)err;
+    gv_hash_update(((struct digest_check *)user)->hash, p, n);
+    return 0;
+}
+
+static int check_end(void *user, struct gv_error *err)
+{
+    struct digest_check *c = user;
+    struct digest found = { .kind = c->expected.kind };
+    found.size = gv_hash_final(c->hash, found.bytes);
+    if (digest_equal(&found, &c->expected))
         return 0;
     char want[DIGEST_SHORT], have[DIGEST_SHORT];
-    digest_short(want, &v->expected);
+    digest_short(want, &c->expected);
     digest_short(have, &found);
-    return gv_error_set(err, GV_E_CORRUPT, 0, "the digest is wrong: it should be %s... and is %s...", want, have);
+    return gv_error_set(err, GV_E_CORRUPT, 0, "%s is wrong: it should be %s... and is %s...", c->what, want, have);
 }
 
-static void verify_close(struct stream *s)
+struct stream_follower digest_check_follower(struct digest_check *c)
 {
-    struct verify_stream *v = (struct verify_stream *)s;
-    gv_hash_free(v->hash);
-    stream_close(v->inner);
-    free(v);
+    return (struct stream_follower){ .data = check_data, .end = check_end, .user = c };
 }
 
-struct stream *stream_verify_new(struct stream *inner, const struct digest *expected)
+void digest_check_clear(struct digest_check *c)
 {
-    static const struct stream_ops ops = { .read = verify_read, .close = verify_close };
-    struct verify_stream *v = gv_new(struct verify_stream);
-    *v = (struct verify_stream){ .base.ops = &ops, .inner = inner, .expected = *expected, .hash = gv_hash_new(expected->kind) };
-    return &v->base;
+    gv_hash_free(c->hash);
+    c->hash = NULL;
 }
 
 /* ---- limits ---- */

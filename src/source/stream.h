@@ -2,13 +2,13 @@
 /*
  * Byte streams with a pull interface, stacked: each stage owns the one below it and asks it for bytes when it is asked.
  *
- *     file range ─► digest check ─► decompression ─► limit ─► pump ─► the tar reader
- *                                                              ├─► follower: digest of the uncompressed bytes
- *                                                              └─► follower: the scratch file
+ *     file range ─► pump ─► decompression ─► limit ─► pump ─► the tar reader
+ *                    └─► follower: digest               ├─► follower: digest of the uncompressed bytes
+ *                                                       └─► follower: the scratch file
  *
- * A stage that checks something (a digest, a gzip checksum, a limit) fails in the read that would have delivered the end or the excess, so
- * whoever has read a stream to its end without an error has verified it. The pump is where threads begin: everything below it runs in a
- * thread of its own that reads ahead, and each follower sees every byte in yet another one.
+ * A stage that checks something (a gzip checksum, a limit, a follower with a digest) fails in the read that would have delivered the end or
+ * the excess, so whoever has read a stream to its end without an error has verified it. The pump is where threads begin: everything below it
+ * runs in a thread of its own that reads ahead, and each follower sees every byte in yet another one.
  */
 #ifndef GV_SOURCE_STREAM_H
 #define GV_SOURCE_STREAM_H
@@ -61,9 +61,6 @@ bool digest_equal(const struct digest *a, const struct digest *b);
 #define DIGEST_SHORT 24
 void digest_short(char out[DIGEST_SHORT], const struct digest *d);
 
-/* Passes the bytes of `inner` on and fails at the end when their digest is not the expected one. */
-struct stream *stream_verify_new(struct stream *inner, const struct digest *expected) __attribute__((returns_nonnull));
-
 /* What a whole conversion may unpack. Shared by the streams and the merge, and by their threads. */
 struct source_budget {
     uint64_t max_bytes;        /* of everything unpacked */
@@ -111,14 +108,22 @@ struct stream_follower {
 };
 #define PUMP_FOLLOWERS 2
 
+/* A follower that fails at the end when the digest of all bytes is not the expected one. */
+struct digest_check {
+    const char *what; /* begins the message, "the digest of the content" */
+    struct digest expected;
+    struct gv_hash *hash;
+};
+void digest_check_begin(struct digest_check *c, const char *what, const struct digest *expected);
+struct stream_follower digest_check_follower(struct digest_check *c);
+/* A zeroed one is fine. The pump must be closed. */
+void digest_check_clear(struct digest_check *c);
+
 /* The bytes of `inner`, read ahead by a thread in chunks of PUMP_CHUNK bytes (only the last one is shorter), which are also shown to the
  * followers, at most PUMP_FOLLOWERS. With `threads` false all happens in the caller's thread. A failure of inner or of a follower fails
- * the read. */
+ * the read after the bytes that have come before it; the end is delivered when every follower has seen it. */
 #define PUMP_CHUNK ((size_t)256 * 1024)
 struct stream *stream_pump_new(struct stream *inner, const struct stream_follower *followers, size_t count, bool threads)
     __attribute__((returns_nonnull));
-
-/* Passes over what is left and waits until every follower has seen the end. Nothing can be read afterwards. */
-int stream_pump_finish(struct stream *pump, struct gv_error *err);
 
 #endif

@@ -207,12 +207,28 @@ static int from_oci(struct download *d, struct gv_error *err)
     return gv_error_set(err, GV_E_CORRUPT, 0, "`%.300s` is another image than %s: its hash is %s", d->url, d->want->hash, hash);
 }
 
-/* Takes what other images have, and the rest from the server. As transfer(), and 2 when that cannot be: then the file is as it was, or
- * empty. */
-static int update(struct download *d, char hash[GV_SHA3_224_HEX], struct gv_error *err)
+/* As store_update(), and with the hash of the file when all of it is there; *begun is set when the file has been changed. */
+static int by_map(struct download *d, uint64_t have, bool mend, bool *begun, char hash[GV_SHA3_224_HEX], struct gv_error *err)
 {
     CLEANUP(store_follow) struct store_follow *follow = NULL;
     struct store_updated done;
+    if (store_follow_start(&follow, d->file.fd, err) < 0)
+        return -1;
+    int status = store_update(d->store, &d->map, d->url, d->file.fd, have, mend, follow, &done, err);
+    d->received += done.fetched;
+    if (done.begun) {
+        *begun = true;
+        unlink(d->state); /* the map proves it now */
+    }
+    return status == 1 && store_follow_finish(follow, d->map.file_size, hash, err) < 0 ? -1 : status;
+}
+
+/* Takes what other images have, and the rest from the server. 0 when the file is there, 2 when that cannot be: then it is as it was, or
+ * of no use. */
+static int update(struct download *d, struct gv_error *err)
+{
+    char hash[GV_SHA3_224_HEX];
+    bool begun = false;
     struct stat st;
     gvmi_chunk_map_clear(&d->map);
     if (d->want->size != HTTP_SIZE_UNKNOWN && d->want->size < UPDATE_MIN)
@@ -223,21 +239,16 @@ static int update(struct download *d, char hash[GV_SHA3_224_HEX], struct gv_erro
     if (fstat(d->file.fd, &st) < 0)
         return gv_error_errno(err, "cannot read `%s`", d->part);
     uint64_t have = (uint64_t)st.st_size < d->map.file_size ? (uint64_t)st.st_size : d->map.file_size;
-    if (check_space(d, d->map.file_size - have, err) < 0 || store_follow_start(&follow, d->file.fd, err) < 0)
+    if (check_space(d, d->map.file_size - have, err) < 0)
         return -1;
-    status = store_update(d->store, &d->map, d->url, d->file.fd, have, follow, &done, err);
-    d->received += done.fetched;
-    if (done.begun)
-        unlink(d->state); /* the map proves it now */
+    status = by_map(d, have, false, &begun, hash, err);
+    if (status == 1 && strcmp(hash, d->want->hash) != 0)
+        status = by_map(d, have, true, &begun, hash, err);
     if (status < 0)
         return -1;
-    if (status == 1) {
-        d->file.size = d->map.file_size;
-        status = store_follow_finish(follow, d->file.size, hash, err);
-        if (status < 0 || strcmp(hash, d->want->hash) == 0)
-            return status;
-    }
-    if (done.begun) {
+    if (status == 1 && strcmp(hash, d->want->hash) == 0)
+        return 0;
+    if (begun) {
         gv_note(d->store->options.log, "`%.200s` cannot be put together by its chunk map; fetching all of it", d->url);
         gvmi_chunk_map_clear(&d->map);
         d->file.have = 0;
@@ -266,7 +277,7 @@ static int from_url(struct download *d, struct gv_error *err)
     if (whole)
         return whole < 0 ? -1 : 0;
     char hash[GV_SHA3_224_HEX];
-    int status = update(d, hash, err);
+    int status = update(d, err);
     if (status < 2)
         return status;
     bool resumed = d->file.have > 0;

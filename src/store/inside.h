@@ -76,10 +76,13 @@ struct store_updated {
 };
 /*
  * Completes the file, of which there may be `have` bytes, by the map: from other images of the store, and from url. 1 when all of it is
- * there, each chunk as the map says; 0 when that is not worth while or the server cannot do it; -1 on errors that a download would have,
- * too.
+ * there, what came from url as the map says, and the rest too unless something has rotted; 0 when that is not worth while or the server
+ * cannot do it; -1 on errors that a download would have, too.
+ *
+ * With `mend`, after that has given another hash than it should: replaces the chunks that are not as the map says by those of url. 0 also
+ * when there are none.
  */
-int store_update(struct image_store *s, const struct gvmi_chunk_map *map, const char *url, int fd, uint64_t have,
+int store_update(struct image_store *s, const struct gvmi_chunk_map *map, const char *url, int fd, uint64_t have, bool mend,
                  struct store_follow *follow, struct store_updated *out, struct gv_error *err);
 
 struct store_range {
@@ -109,6 +112,11 @@ int store_follow_start(struct store_follow **out, int fd, struct gv_error *err);
 void store_follow_reset(struct store_follow *f);
 /* There are `have` bytes now. */
 void store_follow_have(struct store_follow *f, uint64_t have);
+/* A buffer for STORE_PIECE bytes; waits until the hash needs one less. store_follow_filled() gives it back. */
+#define STORE_PIECE ((uint32_t)256 << 10) /* what a CPU's cache holds */
+unsigned char *store_follow_buffer(struct store_follow *f) __attribute__((returns_nonnull));
+/* There are n bytes more in the file, from `at` on, where it ended so far, and they are those in the buffer. */
+void store_follow_filled(struct store_follow *f, uint64_t at, size_t n);
 /* Waits until all `size` bytes are hashed. */
 int store_follow_finish(struct store_follow *f, uint64_t size, char hash[GV_SHA3_224_HEX], struct gv_error *err);
 /* Ends the thread. NULL is fine. */

@@ -152,8 +152,8 @@ int store_prune(struct image_store *s, uint64_t max, void (*removed)(void *user,
 enum store_health { STORE_GOOD, STORE_REPAIRED, STORE_LOST };
 /*
  * Reads the whole image and compares its hash. One that has rotted is fetched again from where it came, or from the registry; when that
- * cannot be it is removed, so that nobody runs it: STORE_LOST, and why in err. GV_E_BUSY (returned) when a rotten one is in use. -1 only
- * when nothing could be found out.
+ * cannot be it is removed, so that nobody runs it: STORE_LOST, and why in err. GV_E_BUSY (returned) when a rotten one is in use,
+ * GV_E_NOT_FOUND when there is none (any more). -1 only when nothing could be found out.
  */
 int store_verify(struct image_store *s, const char *hash, enum store_health *health, struct gv_error *err);
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Updates that move only what changed. Beside an image a server may have its chunk map, URL.chunks: any server of files will do. What
- * images of the store have of the chunks is copied from there, the rest is asked for in few ranges, and every chunk is checked against its
- * digest before it is written. The file grows from its beginning to its end, so what an interrupted update, or download, has left is a
- * beginning that the map proves.
+ * images of the store have of the chunks is copied from there, and the rest is asked for in few ranges. The file grows from its beginning to
+ * its end, so what an interrupted update, or download, has left is a beginning, and the map says how much of it is right.
  *
- * The map itself proves nothing: in the end the hash of the whole decides, and whatever goes wrong on the way, all of the file can still
- * be fetched.
+ * The hash of the whole decides in the end, whatever the map says. So what comes from an image whose own hash was right is not hashed a
+ * second time on its way, which would be a third of the work of an update. Only when the whole is wrong every chunk is looked at: that
+ * finds rot in the other images and maps of theirs that lie, and what is wrong comes from the server. When that does not help, it is
+ * the map that lies, and all of the file is fetched.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,17 +27,18 @@
 #define REQUESTS_MAX 128
 #define WORTH_PERCENT 90 /* of what is missing; above it a plain download is as good */
 
+struct other {
+    int fd;
+    char hash[GV_SHA3_224_HEX];
+    struct gvmi_chunk_map map;
+};
+
 /* Where a chunk is in the store. */
 struct place {
     const unsigned char *digest;
-    int fd;
+    const struct other *image; /* NULL: of the file itself */
     uint32_t length;
     uint64_t offset;
-};
-
-struct other {
-    int fd;
-    struct gvmi_chunk_map map;
 };
 
 struct update {
@@ -49,10 +51,13 @@ struct update {
     size_t other_count;
     struct place *places; /* sorted by digest */
     size_t place_count;
-    const struct place **plan; /* for each chunk: where it is, NULL = at the server */
+    const struct place **plan; /* for each chunk: where it is (IN_PLACE: in the file), NULL = at the server */
     unsigned char *buffer;     /* a chunk */
     struct store_updated *out;
 };
+
+static const struct place in_place;
+#define IN_PLACE (&in_place)
 
 static void update_clear(struct update *u)
 {
@@ -150,6 +155,7 @@ static int find_others(struct update *u, struct gv_error *err)
         if (fd < 0 || !map_of(u->store, list.entries[i].hash, &reads, &o->map))
             continue;
         o->fd = steal_fd(&fd);
+        memcpy(o->hash, list.entries[i].hash, sizeof(o->hash));
         total += o->map.count;
         u->other_count++;
     }
@@ -158,7 +164,7 @@ static int find_others(struct update *u, struct gv_error *err)
         const struct other *o = &u->others[i];
         for (size_t k = 0; k < o->map.count; k++) {
             const struct gvmi_chunk *c = &o->map.chunks[k];
-            u->places[u->place_count++] = (struct place){ .digest = c->digest, .fd = o->fd, .length = c->length, .offset = c->offset };
+            u->places[u->place_count++] = (struct place){ .digest = c->digest, .image = o, .length = c->length, .offset = c->offset };
         }
     }
     if (u->place_count)
@@ -180,32 +186,37 @@ static bool is_chunk(const struct gvmi_chunk *chunk, const void *data)
     return memcmp(digest, chunk->digest, GV_SHA256_SIZE) == 0;
 }
 
+static bool has_chunk(const struct update *u, size_t i)
+{
+    const struct gvmi_chunk *c = &u->map->chunks[i];
+    return gv_pread_full(u->fd, u->buffer, c->length, c->offset) == (ssize_t)c->length && is_chunk(c, u->buffer);
+}
+
 /* The first chunk that the file does not have. */
 static size_t proven(const struct update *u, uint64_t have)
 {
     size_t i = 0;
-    for (; i < u->map->count; i++) {
-        const struct gvmi_chunk *c = &u->map->chunks[i];
-        if (c->offset + c->length > have || gv_pread_full(u->fd, u->buffer, c->length, c->offset) != (ssize_t)c->length ||
-            !is_chunk(c, u->buffer))
-            break;
-    }
+    while (i < u->map->count && u->map->chunks[i].offset + u->map->chunks[i].length <= have && has_chunk(u, i))
+        i++;
     return i;
 }
 
 /* ---- the plan ---- */
 
-/* Decides what is fetched: chunks that are nowhere, and short stretches between them. Whether it is worth the while. */
-static bool make_plan(struct update *u, size_t first)
+static uint64_t planned_bytes(const struct update *u, size_t first)
+{
+    uint64_t n = 0;
+    for (size_t i = first; i < u->map->count; i++)
+        n += u->plan[i] ? 0 : u->map->chunks[i].length;
+    return n;
+}
+
+/* Adds to what is fetched the short stretches between, so that few requests do. Whether it is worth the while. */
+static bool round_plan(struct update *u, size_t first)
 {
     const struct gvmi_chunk_map *m = u->map;
-    uint64_t missing = 0, fetched = 0, all = m->file_size - (first < m->count ? m->chunks[first].offset : m->file_size);
-    u->plan = gv_calloc(m->count, sizeof(struct place *));
-    for (size_t i = first; i < m->count; i++) {
-        u->plan[i] = find_place(u, &m->chunks[i]);
-        missing += u->plan[i] ? 0 : m->chunks[i].length;
-    }
-    if (missing * 100 > all * WORTH_PERCENT)
+    uint64_t all = m->file_size - (first < m->count ? m->chunks[first].offset : m->file_size);
+    if (planned_bytes(u, first) * 100 > all * WORTH_PERCENT)
         return false;
     size_t requests = REQUESTS_MAX + 1;
     for (uint64_t gap = GAP; requests > REQUESTS_MAX && gap <= m->file_size * 2; gap *= 2) {
@@ -221,56 +232,65 @@ static bool make_plan(struct update *u, size_t first)
             last = i;
         }
     }
-    for (size_t i = first; i < m->count; i++)
-        fetched += u->plan[i] ? 0 : m->chunks[i].length;
-    return fetched * 100 <= all * WORTH_PERCENT;
+    return planned_bytes(u, first) * 100 <= all * WORTH_PERCENT;
 }
 
 /* ---- doing it ---- */
 
-static int put(struct update *u, const struct gvmi_chunk *c, const void *data, struct gv_error *err)
+static void show(const struct update *u, uint64_t have)
 {
-    if (gv_pwrite_full(u->fd, data, c->length, c->offset) < 0)
-        return gv_error_errno(err, "cannot write what comes from `%.300s`", u->url);
-    store_follow_have(u->follow, c->offset + c->length);
-    gv_progress_update(u->store->options.progress, "downloading", c->offset + c->length, u->map->file_size);
-    return 0;
+    gv_progress_update(u->store->options.progress, "downloading", have, u->map->file_size);
 }
 
 /* What came for the chunks from `from` on. 1, or 0 when it is not what the map says. */
 static int put_range(struct update *u, size_t from, const struct gv_buf *body, struct gv_error *err)
 {
     u->out->fetched += body->len;
-    for (size_t at = 0, i = from; at < body->len; at += u->map->chunks[i].length, i++) {
+    for (size_t at = 0, i = from; at < body->len; at += u->map->chunks[i].length, i++)
         if (!is_chunk(&u->map->chunks[i], body->data + at))
             return 0;
-        if (put(u, &u->map->chunks[i], body->data + at, err) < 0)
-            return -1;
+    uint64_t start = u->map->chunks[from].offset;
+    if (gv_pwrite_full(u->fd, body->data, body->len, start) < 0)
+        return gv_error_errno(err, "cannot write what comes from `%.300s`", u->url);
+    store_follow_have(u->follow, start + body->len);
+    show(u, start + body->len);
+    return 1;
+}
+
+/* The chunks from `from` to before `to`, which follow one another in another image, too. (Neither copy_file_range() nor a mapping is faster.) */
+static int copy_chunks(struct update *u, size_t from, size_t to, struct gv_error *err)
+{
+    const struct gvmi_chunk *c = u->map->chunks;
+    const struct place *p = u->plan[from];
+    uint64_t start = c[from].offset, end = c[to - 1].offset + c[to - 1].length;
+    for (uint64_t at = start; at < end;) {
+        size_t n = end - at < STORE_PIECE ? (size_t)(end - at) : STORE_PIECE;
+        unsigned char *buffer = store_follow_buffer(u->follow);
+        ssize_t got = gv_pread_full(p->image->fd, buffer, n, p->offset + (at - start));
+        if (got < (ssize_t)n) /* what that image does not have any more is wrong here, like anything else that has rotted */
+            memset(buffer + (got > 0 ? got : 0), 0, n - (size_t)(got > 0 ? got : 0));
+        if (gv_pwrite_full(u->fd, buffer, n, at) < 0)
+            return gv_error_errno(err, "cannot write what comes from `%.300s`", u->url);
+        store_follow_filled(u->follow, at, n);
+        at += n;
+        show(u, at);
     }
     return 1;
 }
 
-/* A chunk of another image; when that has rotted, the server's. */
-static int copy_chunk(struct update *u, size_t i, struct gv_error *err)
-{
-    const struct gvmi_chunk *c = &u->map->chunks[i];
-    const struct place *p = u->plan[i];
-    if (gv_pread_full(p->fd, u->buffer, c->length, p->offset) == (ssize_t)c->length && is_chunk(c, u->buffer))
-        return put(u, c, u->buffer, err) < 0 ? -1 : 1;
-    cleanup_buf struct gv_buf body = { 0 };
-    const struct store_range range = { .offset = c->offset, .length = c->length };
-    struct http_client *http = store_http(u->store, err);
-    int status = http ? store_range(http, u->url, u->map->file_size, &range, &body, err) : -1;
-    return status == 1 ? put_range(u, i, &body, err) : status;
-}
-
-/* The end of the range that begins with chunk i. */
-static size_t range_end(const struct update *u, size_t i)
+/* The end of what is done at once, beginning with chunk i: asked for, copied, or left alone. */
+static size_t step_end(const struct update *u, size_t i)
 {
     const struct gvmi_chunk *c = u->map->chunks;
+    const struct place *p = u->plan[i];
+    uint64_t most = p ? UINT64_MAX : PIECE;
     size_t to = i + 1;
-    while (to < u->map->count && !u->plan[to] && c[to].offset + c[to].length - c[i].offset <= PIECE)
-        to++;
+    for (; to < u->map->count && c[to].offset + c[to].length - c[i].offset <= most; to++) {
+        const struct place *q = u->plan[to];
+        bool copied = p && p->image, follows = copied && q && q->image == p->image && q->offset == p->offset + (c[to].offset - c[i].offset);
+        if (copied ? !follows : q != p)
+            break;
+    }
     return to;
 }
 
@@ -282,7 +302,7 @@ static int carry_out(struct update *u, size_t first, struct gv_error *err)
     size_t count = 0;
     for (size_t i = first, to; i < u->map->count; i = to) {
         const struct gvmi_chunk *c = u->map->chunks;
-        to = u->plan[i] ? i + 1 : range_end(u, i);
+        to = step_end(u, i);
         if (!u->plan[i])
             list[count++] =
                 (struct store_range){ .offset = c[i].offset, .length = (uint32_t)(c[to - 1].offset + c[to - 1].length - c[i].offset) };
@@ -290,10 +310,12 @@ static int carry_out(struct update *u, size_t first, struct gv_error *err)
     if (store_ranges_start(&ranges, u->store, u->url, u->map->file_size, list, count, err) < 0)
         return -1;
     for (size_t i = first, to; i < u->map->count; i = to) {
-        int status;
-        to = u->plan[i] ? i + 1 : range_end(u, i);
-        if (u->plan[i])
-            status = copy_chunk(u, i, err);
+        int status = 1;
+        to = step_end(u, i);
+        if (u->plan[i] == IN_PLACE)
+            store_follow_have(u->follow, u->map->chunks[to - 1].offset + u->map->chunks[to - 1].length);
+        else if (u->plan[i])
+            status = copy_chunks(u, i, to, err);
         else if ((status = store_ranges_next(ranges, &body, err)) == 1)
             status = put_range(u, i, &body, err);
         if (status <= 0)
@@ -308,9 +330,10 @@ static int run_update(struct update *u, uint64_t have, struct gv_error *err)
         return -1;
     if (!u->place_count)
         return 0;
-    u->buffer = gv_alloc(GVMI_CHUNK_MAX);
     size_t first = proven(u, have);
-    if (!make_plan(u, first))
+    for (size_t i = first; i < u->map->count; i++)
+        u->plan[i] = find_place(u, &u->map->chunks[i]);
+    if (!round_plan(u, first))
         return 0;
     uint64_t keep = first < u->map->count ? u->map->chunks[first].offset : u->map->file_size;
     u->out->begun = true;
@@ -320,12 +343,46 @@ static int run_update(struct update *u, uint64_t have, struct gv_error *err)
     return carry_out(u, first, err);
 }
 
-int store_update(struct image_store *s, const struct gvmi_chunk_map *map, const char *url, int fd, uint64_t have,
+/* A chunk was wrong. If another image should have had it, either that has rotted or its map is not true: the map is made again then. */
+static void forget_map(const struct update *u, const struct gvmi_chunk *chunk)
+{
+    const struct place *p = find_place(u, chunk);
+    if (!p || is_map_of(u->map, p->image->hash))
+        return;
+    cleanup_free char *kept = store_file(u->store, p->image->hash, "chunks");
+    if (unlink(kept) == 0)
+        gv_note(u->store->options.log, "the image %s is not what its chunk map says; `gvmkit verify --all` tells whether it is damaged",
+                p->image->hash);
+}
+
+static int run_mend(struct update *u, struct gv_error *err)
+{
+    size_t wrong = 0;
+    for (size_t i = 0; i < u->map->count; i++) {
+        u->plan[i] = has_chunk(u, i) ? IN_PLACE : NULL;
+        wrong += !u->plan[i];
+    }
+    if (!wrong)
+        return 0; /* the map lies */
+    if (find_others(u, err) < 0)
+        return -1;
+    for (size_t i = 0; i < u->map->count; i++)
+        if (!u->plan[i])
+            forget_map(u, &u->map->chunks[i]);
+    if (!round_plan(u, 0))
+        return 0;
+    u->out->begun = true;
+    return carry_out(u, 0, err);
+}
+
+int store_update(struct image_store *s, const struct gvmi_chunk_map *map, const char *url, int fd, uint64_t have, bool mend,
                  struct store_follow *follow, struct store_updated *out, struct gv_error *err)
 {
     struct update u = { .store = s, .map = map, .url = url, .fd = fd, .follow = follow, .out = out };
     *out = (struct store_updated){ 0 };
-    int status = run_update(&u, have, err);
+    u.plan = gv_calloc(map->count, sizeof(*u.plan));
+    u.buffer = gv_alloc(GVMI_CHUNK_MAX);
+    int status = mend ? run_mend(&u, err) : run_update(&u, have, err);
     update_clear(&u);
     return status;
 }

@@ -41,6 +41,10 @@ serve_case()
 	serve_case hostile
 }
 
+@test "requests whose arguments have no room leave nothing behind" {
+	serve_case arguments
+}
+
 @test "quotas by size and by number" {
 	serve_case quotas
 }
@@ -67,6 +71,18 @@ serve_case()
 
 @test "TLS with a certificate of one's own" {
 	serve_case tls
+}
+
+@test "a renewed certificate is taken without a restart, and a pair that does not fit is not" {
+	serve_case renewal
+}
+
+@test "an address to listen at is taken as it is written, or refused" {
+	serve_case address
+}
+
+@test "SIGHUP without a certificate does no harm" {
+	serve_case hangup
 }
 
 @test "a thousand idle connections and slow clients are outlived" {

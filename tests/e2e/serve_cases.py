@@ -11,7 +11,9 @@ import os
 import random
 import resource
 import signal
+import socket
 import sqlite3
+import ssl
 import struct
 import subprocess
 import sys
@@ -334,6 +336,10 @@ def case_hostile():
         for method, path in (("DELETE", "/v1/image/info"), ("PUT", f"/download/{image.id}"), ("GET", "/auth/pat/login"), ("FOO", "/healthz")):
             answer = c.get(path, method=method)
             assert answer.status == 405 and answer.headers["allow"], answer
+        # who sends too much is told so
+        for head, body in (("Content-Length: 100000", b"x" * 100000), ("Transfer-Encoding: chunked", chunked(*[b"x" * 1000] * 100))):
+            c.send(f"POST /auth/pat/login HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode() + body)
+            same(c.answer().status, 413)
         # not allowed
         bob = s.account("bob", "mine")
         same(c.attach(image.id, "alice", "hello", "v1", "bob", bob).status, 403)
@@ -419,11 +425,30 @@ def case_limits():
             return c.answer().status
         same([login("192.0.2.1") for _ in range(4)], [401, 401, 401, 429])
         same(login("192.0.2.2"), 401)
+        # a proxy that adds a line of its own; what stands before is the client's
+        same([login(f"192.0.2.{10 + n}\r\nX-Forwarded-For: 192.0.2.3") for n in range(4)], [401, 401, 401, 429])
         image = Image(DATA, CHUNK)
         push(s.url, image)
         c.send(f"GET /v1/image/info?hash={image.sha3} HTTP/1.1\r\nHost: images.example.org\r\nX-Forwarded-Proto: https\r\n\r\n".encode())
         same(c.answer().json()["http"], f"https://images.example.org/download/{image.id}")
     assert '"address":"192.0.2.2"' in s.log_text()
+
+
+def case_arguments():
+    """Requests whose arguments have no room in the library's memory leave nothing behind."""
+    with Server("--rate", "0", "--idle-timeout", "2s", "--threads", "1", "--log", "none") as s:
+        def ask(times):
+            for _ in range(times):
+                with s.connect() as c:
+                    c.send(b"GET /?" + b"a&" * 3000 + b" HTTP/1.1\r\n\r\n")
+            with s.connect() as c:
+                wait_for(lambda: "_connections 1\n" in c.get("/metrics").text())
+            with open(f"/proc/{s.process.pid}/statm") as f:
+                return int(f.read().split()[1]) * resource.getpagesize()
+
+        before = ask(200)
+        more = ask(4000) - before
+        assert more < 1 << 20, more
 
 
 # ---- what goes ----
@@ -561,9 +586,13 @@ def case_ranges():
             same(len(answer.body), {200: size, 206: 4}.get(status, 0))
 
 
-def case_tls():
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "key.pem", "-out", "cert.pem",
+def certificate(cert, key):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key, "-out", cert,
                     "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"], check=True, stderr=subprocess.DEVNULL)
+
+
+def case_tls():
+    certificate("cert.pem", "key.pem")
     image = Image(DATA, CHUNK)
     with Server("--tls-cert", "cert.pem", "--tls-key", "key.pem") as s:
         assert s.url.startswith("https://"), s.url
@@ -584,6 +613,130 @@ def case_tls():
     done = subprocess.run(["gvmkit", "serve", "--data", "registry", "--listen", "127.0.0.1:0", "--tls-cert", "cert.pem", "--tls-key", "key.pem"],
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     same((done.returncode, done.stdout), (1, b""))
+
+
+def case_renewal():
+    """A renewed certificate is taken while it serves, as soon as both files belong together; nobody notices but who connects."""
+    for n in "12345":
+        certificate(f"cert{n}", f"key{n}")
+    image = Image(variant(DATA, "big", bytes(20000000)), 8 << 20)
+
+    def put(cert, key):
+        """As certbot does it: links that point to other files, one after the other."""
+        for source, link in ((cert, "cert.pem"), (key, "key.pem")):
+            if source:
+                os.symlink(source, link + ".new")
+                os.rename(link + ".new", link)
+
+    def good(n):
+        """Whether a new connection gets that certificate."""
+        try:
+            with Connection(s.url, f"cert{n}") as c:
+                return c.get("/healthz").status == 200
+        except ssl.SSLCertVerificationError:
+            return False
+
+    def told(text, times):
+        wait_for(lambda: s.log_text().count(text) >= times)
+        same(s.log_text().count(text), times)
+
+    kept, taken = "the certificate stays the one of before", "connections get the certificate"
+    put("cert1", "key1")
+    with Server("--tls-cert", "cert.pem", "--tls-key", "key.pem") as s:
+        push(s.url, image, ca="cert1")
+        slow, idle = Connection(s.url, "cert1"), Connection(s.url, "cert1")
+        slow.send(REQUESTS["get"].format(host=slow.host, path=f"/download/{image.id}").encode())
+        slow.head()
+        first = slow.file.read(100000)
+        # the first of the two files is new
+        put("cert2", None)
+        told(kept, 1)
+        assert good(1) and not good(2)
+        put(None, "key2")
+        wait_for(lambda: good(2))
+        assert not good(1)
+        told(taken, 1)
+        # nothing there, nothing in it, too much in it; SIGHUP says so again
+        os.unlink("key.pem")
+        told(kept, 2)
+        s.process.send_signal(signal.SIGHUP)
+        told(kept, 3)
+        put(None, os.devnull)
+        told(kept, 4)
+        with open("huge", "wb") as f:
+            f.truncate(1 << 40)
+        put("huge", None)
+        told(kept, 5)
+        assert good(2)
+        # the files are written, not replaced
+        put("cert3", "key3")
+        wait_for(lambda: good(3))
+        for name, other in (("cert3", "cert4"), ("key3", "key4")):
+            with open(other) as source, open(name, "w") as f:
+                f.write(source.read())
+        wait_for(lambda: good(4))
+        # at once on SIGHUP, also when nothing has changed
+        seen = s.log_text().count(taken)
+        s.process.send_signal(signal.SIGHUP)
+        told(taken, seen + 1)
+        # who is there from before has noticed nothing
+        same(first + slow.file.read(image.size - 100000), image.data)
+        same([c.get("/healthz").status for c in (slow, idle)], [200, 200])
+        slow.close()
+        idle.close()
+        # many renewals among many connections
+        stop = threading.Event()
+        failed = []
+
+        def connect():
+            context = ssl._create_unverified_context()
+            while not stop.is_set():
+                try:
+                    with socket.create_connection(("127.0.0.1", int(s.url.rsplit(":", 1)[1])), timeout=SLOW) as plain:
+                        context.wrap_socket(plain).close()
+                except OSError as e:
+                    failed.append(e)
+
+        threads = [threading.Thread(target=connect) for _ in range(4)]
+        for t in threads:
+            t.start()
+        for i in range(60):
+            put(f"cert{1 + i % 2 * 4}", f"key{1 + i % 2 * 4}")
+            s.process.send_signal(signal.SIGHUP)
+            time.sleep(0.02)
+        stop.set()
+        for t in threads:
+            t.join()
+        same(failed, [])
+        wait_for(lambda: good(5))
+
+
+def case_hangup():
+    """SIGHUP without a certificate does nothing, and does not cut the time of grace short."""
+    image = Image(variant(DATA, "big", bytes(20000000)), 8 << 20)
+    with Server() as s:
+        push(s.url, image)
+        slow = s.connect()
+        slow.send(REQUESTS["get"].format(host=slow.host, path=f"/download/{image.id}").encode())
+        slow.head()
+        s.process.send_signal(signal.SIGHUP)
+        with s.connect() as c:
+            same(c.get("/healthz").status, 200)
+        s.process.send_signal(signal.SIGTERM)
+        s.process.send_signal(signal.SIGHUP)
+        same(slow.file.read(image.size), image.data)
+        same(s.process.wait(SLOW), 0)
+        s.process.stdout.close()
+        s.process = None
+
+
+def case_address():
+    """What is no port is not taken for another one."""
+    for listen in ("127.0.0.1:65536", "127.0.0.1:99999", "127.0.0.1:-1", "127.0.0.1:0x50", "127.0.0.1:", ":80", "[::1]"):
+        done = subprocess.run(["gvmkit", "serve", "--data", "registry", "--listen", listen], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              timeout=SLOW)
+        same((done.returncode, done.stdout), (1, b""))
+        assert b"is not an address to listen at; write ADDR:PORT" in done.stderr, done.stderr
 
 
 def case_idle():

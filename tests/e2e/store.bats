@@ -338,6 +338,31 @@ assert_no_leftovers()
 	[ ! -e "$STORE/$SMALL.gvmi" ]
 }
 
+@test "verify --all does not mind an image that is removed meanwhile" {
+	pull --hash "$SMALL" "$URL/small" >/dev/null
+	pull --hash "$BIG" "$URL/big" >/dev/null
+	# it waits with its first line until both its list is made and the other image is gone
+	run -0 /usr/bin/python3 - "$STORE" <<-'END'
+		import fcntl, os, subprocess, sys, time
+		out, into = os.pipe()
+		fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, 4096)
+		os.write(into, b"-" * 4096)
+		p = subprocess.Popen(["gvmkit", "verify", "--all", "--progress", "none"], stdout=into, stderr=subprocess.PIPE)
+		os.close(into)
+		end = time.monotonic() + 60
+		while not open(f"/proc/{p.pid}/syscall").read().startswith("1 0x1 ") and time.monotonic() < end:
+		    time.sleep(0.01)
+		for name in os.listdir(sys.argv[1]):
+		    if name.endswith(".gvmi"):
+		        os.unlink(os.path.join(sys.argv[1], name))
+		text = b""
+		while piece := os.read(out, 65536):
+		    text += piece
+		print(text.lstrip(b"-").decode(), p.stderr.read().decode(), p.wait())
+	END
+	[[ $output =~ ^[0-9a-f]{56}:\ ok$'\n'\ *\ 0$ ]]
+}
+
 @test "commands take references: hash, hash:sha3, file:" {
 	local hash
 	gvmkit build -o "$WWW/hello.gvmi" --force "$IMAGES/base.tar" >/dev/null
@@ -466,6 +491,48 @@ make_update()
 	assert_no_leftovers
 }
 
+@test "an update finds rot and lies in what the store has, and fetches only that again" {
+	make_update
+	local size
+	size=$(stat -c %s "$WWW/v2.gvmi")
+	pull "$URL/v1.gvmi#$V1" >/dev/null
+	chmod 644 "$STORE/$V1.gvmi"
+	cp "$STORE/$V1.chunks" true.chunks
+	# Pull the newer image, of which most is to come from the store, and forget it again.
+	mended()
+	{
+		run -0 --separate-stderr pull --json "$URL/v2.gvmi#$V2"
+		assert_contains "$stderr" "the image $V1 is not what its chunk map says"
+		[ "$(jq '.[0].received' <<<"$output")" -lt $((size / 4)) ]
+		assert_stored "$V2" v2.gvmi
+		assert_no_leftovers
+		[ ! -e "$STORE/$V1.chunks" ]
+		gvmkit rm "$V2" >/dev/null
+	}
+	# Rot, also at the end of what is there.
+	printf rot | dd of="$STORE/$V1.gvmi" bs=1 seek=1000000 conv=notrunc 2>/dev/null
+	truncate -s -300000 "$STORE/$V1.gvmi"
+	mended
+	# A map of which two chunks have each other's digest, as a server can have sent it together with the image.
+	cp "$WWW/v1.gvmi" "$STORE/$V1.gvmi"
+	/usr/bin/python3 - true.chunks "$STORE/$V1.chunks" <<-'EOF'
+		import hashlib, struct, sys
+		data = bytearray(open(sys.argv[1], "rb").read()[:-32])
+		entries = range(52, len(data), 36)
+		equal = [(a, b) for a in entries for b in entries if a < b and data[a:a + 4] == data[b:b + 4]
+		         and struct.unpack("<I", data[a:a + 4])[0] > 100000 and data[a:a + 36] != data[b:b + 36]]
+		a, b = equal[0]
+		data[a:a + 36], data[b:b + 36] = data[b:b + 36], data[a:a + 36]
+		open(sys.argv[2], "wb").write(data + hashlib.sha256(data).digest())
+	EOF
+	mended
+	# It has been made again, and is true now.
+	run -0 --separate-stderr pull --json "$URL/v2.gvmi#$V2"
+	assert_equal "$stderr" ""
+	[ "$(jq '.[0].received' <<<"$output")" -lt $((size / 10)) ]
+	cmp "$STORE/$V1.chunks" true.chunks
+}
+
 @test "rot is mended with what is left of the image" {
 	make_update
 	run -0 --separate-stderr pull --json "$URL/v2.gvmi#$V2"
@@ -491,6 +558,40 @@ make_update()
 	: >"$LOG"
 	run -0 --separate-stderr pull --json "$URL/v2.gvmi#$V2"
 	[ "$(jq '.[0].received' <<<"$output")" -lt 250000 ]
+	assert_stored "$V2" v2.gvmi
+	assert_no_leftovers
+	# What is wrong in it ends what it has.
+	gvmkit rm "$V2" >/dev/null
+	head -c 4000000 "$WWW/v2.gvmi" >"$STORE/$V2.part"
+	printf rot | dd of="$STORE/$V2.part" bs=1 seek=100000 conv=notrunc 2>/dev/null
+	run -0 --separate-stderr pull --json "$URL/v2.gvmi#$V2"
+	assert_equal "$stderr" ""
+	[ "$(jq '.[0].received' <<<"$output")" -ge 260000 ]
+	assert_stored "$V2" v2.gvmi
+	assert_no_leftovers
+}
+
+@test "killed at any moment, an update goes on, also with rot beside it" {
+	make_update
+	local round pid rounds=${GVMKIT_TEST_ROUNDS:-15} whole=0
+	pull "$URL/v1.gvmi#$V1" >/dev/null
+	chmod 644 "$STORE/$V1.gvmi"
+	for ((round = 0; round < rounds; round++)); do
+		if [ "$round" -eq $((rounds / 2)) ]; then
+			printf rot | dd of="$STORE/$V1.gvmi" bs=1 seek=1000000 conv=notrunc 2>/dev/null
+		fi
+		gvmkit pull --progress none "$URL/slow-2000000/v2.gvmi#$V2" >/dev/null 2>&1 3>&- &
+		pid=$!
+		sleep "0.$((RANDOM % 3))$((RANDOM % 10))"
+		kill -KILL $pid 2>/dev/null || true
+		wait $pid || true
+		[ -e "$STORE/$V2.gvmi" ] || continue
+		assert_stored "$V2" v2.gvmi
+		whole=$((whole + 1))
+		gvmkit rm "$V2"
+	done
+	echo "$rounds rounds, $whole updates were complete"
+	run -0 pull "$URL/slow-2000000/v2.gvmi#$V2"
 	assert_stored "$V2" v2.gvmi
 	assert_no_leftovers
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The database: versions, accounts, tags and what they keep, quotas, expiry. */
+#include <errno.h>
 #include <pthread.h>
 #include <time.h>
 
@@ -86,6 +87,53 @@ static void ok(int result, const struct gv_error *err)
 {
     if (result < 0)
         fail_msg("%s", err->msg);
+}
+
+/* What tags have left behind is as much as its quota lets it be, and what has just been left stays for a while. */
+static void test_evicted(void **state)
+{
+    struct fixture *f = *state;
+    struct gv_error err = GV_ERROR_INIT;
+    struct fake k[4];
+    struct image_row row;
+    int64_t count = 0;
+    for (unsigned char i = 0; i < 4; i++) {
+        make(&k[i], i, 100);
+        publish(f, &k[i], 1000 + 10 * i);
+    }
+    ok(serve_admin_user_add(f->admin, "alice", NULL, &err), &err);
+    ok(serve_admin_repo_add(f->admin, "alice/x", &err), &err);
+    ok(serve_admin_tag_set(f->admin, "alice/x:t", k[0].hash, &err), &err);
+    ok(model_evict(f->db, 2000, 300, &count, &err), &err);
+    assert_int_equal(count, 0);
+    ok(model_evict(f->db, 1009, 0, &count, &err), &err);
+    assert_int_equal(count, 0);
+    ok(model_evict(f->db, 2000, 299, &count, &err), &err);
+    assert_int_equal(count, 1);
+    assert_int_equal(model_image_by_hash(f->db, k[1].d.hash, &row, &err), 0);
+    ok(model_evict(f->db, 1020, 0, &count, &err), &err);
+    assert_int_equal(count, 1);
+    assert_int_equal(model_image_by_hash(f->db, k[2].d.hash, &row, &err), 0);
+    ok(model_evict(f->db, 2000, 0, &count, &err), &err);
+    assert_int_equal(count, 1);
+    assert_int_equal(model_image_by_hash(f->db, k[0].d.hash, &row, &err), 1);
+}
+
+/* A database without room says that the disk is full, which clients are told. */
+static void test_full(void **state)
+{
+    struct fixture *f = *state;
+    struct gv_error err = GV_ERROR_INIT;
+    int64_t pages = 0;
+    assert_int_equal(db_number(f->db, &pages, &err, "PRAGMA max_page_count = 1", ""), 1);
+    int r = 0;
+    for (unsigned char i = 0; r == 0 && i < 200; i++) {
+        struct fake k;
+        make(&k, i, 100);
+        r = model_upload_add(f->db, &k.d, k.bytes, sizeof(k.bytes), 0, 1000, 1000, &err);
+    }
+    assert_int_equal(r, -1);
+    assert_int_equal(err.sys, ENOSPC);
 }
 
 static void test_versions(void **state)
@@ -406,6 +454,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_versions, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_evicted, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_full, setup, teardown),
         cmocka_unit_test_setup_teardown(test_uploads, setup, teardown),
         cmocka_unit_test_setup_teardown(test_accounts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tags_keep_images, setup, teardown),

@@ -14,7 +14,7 @@ struct place {
     struct image_store *store;
 };
 
-static int make_place(void **state)
+static inline int make_place(void **state)
 {
     struct place *p = gv_new(struct place);
     p->dir = gv_strdup("/tmp/gvmkit-test-XXXXXX");
@@ -26,7 +26,7 @@ static int make_place(void **state)
     return 0;
 }
 
-static int remove_place(void **state)
+static inline int remove_place(void **state)
 {
     struct place *p = *state;
     store_close(p->store);
