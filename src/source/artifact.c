@@ -339,24 +339,34 @@ int source_artifact_find(struct source_artifact *out, const char *name, const st
 struct shown {
     const struct gv_progress *progress;
     uint64_t size;
+    uint64_t last, received; /* bytes */
+    bool begun;
 };
 
 static void show(void *user, uint64_t have)
 {
-    const struct shown *s = user;
+    struct shown *s = user;
+    if (s->begun && have > s->last)
+        s->received += have - s->last;
+    s->begun = true;
+    s->last = have;
     gv_progress_update(s->progress, "downloading", have, s->size);
 }
 
-int source_artifact_open(const struct source_artifact *a, const struct gv_progress *progress, int *fd, struct gv_error *err)
+int source_artifact_open(const struct source_artifact *a, const struct gv_progress *progress, int *fd, uint64_t *received,
+                         struct gv_error *err)
 {
-    struct shown shown = { progress, a->size };
+    struct shown shown = { .progress = progress, .size = a->size };
     const struct remote_progress update = { .update = show, .user = &shown };
     struct digest digest;
     struct blob blob;
-    if (digest_parse(&digest, a->layer, err) < 0 || registry_blob(a->registry, &digest, a->size, &update, &blob, err) < 0)
-        return -1;
-    *fd = blob.fd;
-    return 0;
+    int status = digest_parse(&digest, a->layer, err);
+    if (status == 0)
+        status = registry_blob(a->registry, &digest, a->size, &update, &blob, err);
+    *received += shown.received;
+    if (status == 0)
+        *fd = blob.fd;
+    return status;
 }
 
 int source_artifact_signature(const struct source_artifact *a, struct gv_buf *text, struct gv_error *err)

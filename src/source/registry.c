@@ -176,8 +176,7 @@ static int fetch_rest(void *user, int fd, uint64_t have, struct gv_error *err)
     if (b->progress) {
         file.progress = b->progress->update;
         file.user = b->progress->user;
-        if (have)
-            file.progress(file.user, have);
+        file.progress(file.user, have); /* where it begins */
     }
     if (registry_send(b->registry, &q, 0, &file, &response, err) < 0)
         return -1;

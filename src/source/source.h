@@ -123,8 +123,10 @@ int source_artifact_push(const char *path, const char *hash, const struct gv_buf
 
 /* What is there under a name. GV_E_UNSUPPORTED: an image of containers or something else, no artifact of ours. *out is the caller's to clear. */
 int source_artifact_find(struct source_artifact *out, const char *name, const struct source_options *options, struct gv_error *err);
-/* The file itself, checked, from its beginning: of the cache of blobs, fetched as far as it is not there. *fd is the caller's. progress may be NULL. */
-int source_artifact_open(const struct source_artifact *a, const struct gv_progress *progress, int *fd, struct gv_error *err);
+/* The file itself, checked, from its beginning: of the cache of blobs, fetched as far as it is not there. *fd is the caller's; *received grows by the
+ * bytes that came for it. progress may be NULL. */
+int source_artifact_open(const struct source_artifact *a, const struct gv_progress *progress, int *fd, uint64_t *received,
+                         struct gv_error *err);
 /* Its signature, checked against the manifest, appended to *text; GV_E_NOT_FOUND when it has none. */
 int source_artifact_signature(const struct source_artifact *a, struct gv_buf *text, struct gv_error *err);
 

@@ -199,7 +199,10 @@ static int from_oci(struct download *d, struct gv_error *err)
     if (ftruncate(d->file.fd, 0) < 0)
         return gv_error_errno(err, "cannot empty `%s`", d->part);
     unlink(d->state);
-    if (store_oci_copy(d->store, d->url, d->file.fd, hash, err) < 0)
+    int status = store_oci_copy(d->store, d->url, d->file.fd, hash, err);
+    d->received += d->store->artifact_bytes;
+    d->store->artifact_bytes = 0;
+    if (status < 0)
         return -1;
     if (strcmp(hash, d->want->hash) == 0)
         return 0;

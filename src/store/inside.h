@@ -11,6 +11,7 @@ struct image_store {
     char *images; /* dir/images */
     struct store_options options;
     struct http_client *http; /* NULL until it is needed */
+    uint64_t artifact_bytes;  /* that came for artifacts of OCI and have not been told */
 };
 
 /* "DIR/images/HASH.SUFFIX"; the caller frees it. */

@@ -13,11 +13,11 @@ static struct source_options options_of(const struct image_store *s)
     return (struct source_options){ .insecure = s->options.insecure, .log = s->options.log, .progress = s->options.progress };
 }
 
-static int hash_of(const struct source_artifact *a, const struct image_store *s, char hash[GV_SHA3_224_HEX], struct gv_error *err)
+static int hash_of(const struct source_artifact *a, struct image_store *s, char hash[GV_SHA3_224_HEX], struct gv_error *err)
 {
     unsigned char digest[GV_HASH_MAX];
     int fd = -1;
-    if (source_artifact_open(a, s->options.progress, &fd, err) < 0)
+    if (source_artifact_open(a, s->options.progress, &fd, &s->artifact_bytes, err) < 0)
         return -1;
     cleanup_close int file = fd;
     if (gv_hash_fd_shown(GV_HASH_SHA3_224, file, a->size, s->options.progress, digest, err) < 0)
@@ -51,7 +51,8 @@ int store_oci_copy(struct image_store *s, const char *url, int to, char hash[GV_
     __attribute__((cleanup(gv_cleanup_source_artifact_fn))) struct source_artifact a = { 0 };
     const struct source_options options = options_of(s);
     int fd = -1;
-    if (source_artifact_find(&a, url + strlen(STORE_OCI), &options, err) < 0 || source_artifact_open(&a, s->options.progress, &fd, err) < 0)
+    if (source_artifact_find(&a, url + strlen(STORE_OCI), &options, err) < 0 ||
+        source_artifact_open(&a, s->options.progress, &fd, &s->artifact_bytes, err) < 0)
         return -1;
     cleanup_close int file = fd;
     return store_copy(file, to, hash, err);

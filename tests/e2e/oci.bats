@@ -40,6 +40,7 @@ teardown() { assert_nothing_left; }
 @test "an image goes to a registry of OCI and comes back" {
 	run -0 gvmkit pull --json "oci://$REPO:latest"
 	[ "$(jq -r '.[0].hash' <<<"$output")" = "$A" ]
+	[ "$(jq '.[0].received' <<<"$output")" -eq "$(stat -c %s "$OCI/a.gvmi")" ]
 	cmp "$(jq -r '.[0].file' <<<"$output")" "$OCI/a.gvmi"
 	run -0 gvmkit images
 	[[ $output == *"$A"*"oci://$REPO:latest"* ]]
