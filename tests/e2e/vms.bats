@@ -129,8 +129,9 @@ qemu() { gvmkit ps -a --json | /usr/bin/python3 -c 'import json, sys; print([v["
 
 @test "SIGKILL of the owner leaves nothing but a record that says died" {
 	start web sleep 600
-	gvmkit exec web sleep 600 &
+	gvmkit exec web sh -c 'echo up; exec sleep 600' >out &
 	pid=$!
+	wait_until grep -q up out
 	kill -KILL "$(owner web)"
 	status=0
 	wait "$pid" || status=$?
@@ -148,8 +149,9 @@ qemu() { gvmkit ps -a --json | /usr/bin/python3 -c 'import json, sys; print([v["
 
 @test "the end of QEMU is told to those who wait" {
 	start web sleep 600
-	gvmkit exec web sleep 600 &
+	gvmkit exec web sh -c 'echo up; exec sleep 600' >out &
 	pid=$!
+	wait_until grep -q up out
 	kill -KILL "$(qemu web)"
 	status=0
 	wait "$pid" || status=$?
