@@ -78,8 +78,8 @@ extern const struct cli_command
 extern const struct cli_command door_gvmkit_build;
 
 /*
- * Parses argv[1..] by the command's table. Calls take(user, name, value) for each option; it returns 0 or -1 with err set. Returns the index of the
- * first operand; prints the help and returns CLI_HELP when that was asked for; prints one line and returns CLI_WRONG on wrong usage.
+ * Parses argv[1..] by the command's table. Calls take(user, name, value) for each option (NULL for a command that has none); it returns 0 or -1 with err
+ * set. Returns the index of the first operand; prints the help and returns CLI_HELP when that was asked for; prints one line and returns CLI_WRONG on wrong usage.
  */
 enum { CLI_HELP = -1, CLI_WRONG = -2 };
 int cli_parse(const struct cli_command *c, int argc, char **argv,

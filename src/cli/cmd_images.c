@@ -102,15 +102,6 @@ const struct cli_command cmd_images = {
 
 static const struct cli_option rm_options[] = { { 0 } };
 
-static int take_none(void *user, const char *name, const char *value, struct gv_error *err)
-{
-    (void)user;
-    (void)name;
-    (void)value;
-    (void)err;
-    return 0;
-}
-
 /* A reference to something in the store, or the beginning of a hash. */
 static int find_stored(struct image_store *s, const char *word, char hash[GV_SHA3_224_HEX], struct gv_error *err)
 {
@@ -133,7 +124,7 @@ static int find_stored(struct image_store *s, const char *word, char hash[GV_SHA
 
 static int run_rm(const struct cli_command *self, int argc, char **argv)
 {
-    int at = cli_parse(self, argc, argv, take_none, NULL), status = CLI_OK;
+    int at = cli_parse(self, argc, argv, NULL, NULL), status = CLI_OK;
     if (at < 0)
         return at == CLI_HELP ? CLI_OK : CLI_USAGE;
     if (at == argc)

@@ -128,18 +128,9 @@ const struct cli_command cmd_kill = {
 
 static const struct cli_option wait_options[] = { { 0 } };
 
-static int take_none(void *user, const char *name, const char *value, struct gv_error *err)
-{
-    (void)user;
-    (void)name;
-    (void)value;
-    (void)err;
-    return 0;
-}
-
 static int run_wait(const struct cli_command *self, int argc, char **argv)
 {
-    int at = cli_parse(self, argc, argv, take_none, NULL), status = CLI_OK;
+    int at = cli_parse(self, argc, argv, NULL, NULL), status = CLI_OK;
     if (at < 0)
         return at == CLI_HELP ? CLI_OK : CLI_USAGE;
     if (at == argc)
